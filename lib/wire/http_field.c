@@ -1,0 +1,250 @@
+/*
+ * http_field: the lists of names of docs/WIRE.md, as one switch.
+ *
+ * It runs once per header of every request and every reply, so a name is gone through once (case
+ * folded, bytes judged, hashed) and then compared with the few names of its length: each compare is
+ * of a constant size, a load or two. There is no table to keep sorted and no magic multiplier.
+ */
+#include "lib/wire/http_field.h"
+
+enum { KNOWN_NAME_MAX = 24 };
+
+/* What no message takes with it from one connection to the next (RFC 9110 7.6.1), in either
+ * direction. */
+enum { NEITHER = HTTP_FIELD_NOT_REQUEST | HTTP_FIELD_NOT_REPLY };
+/* What proxies say of a request: believed from those that are trusted, nonsense in a reply. */
+enum { PROXY = HTTP_FIELD_UNTRUSTED | HTTP_FIELD_NOT_REPLY };
+
+/* Lower case of the bytes that a name may have, 0 for all others. */
+static const unsigned char name_bytes[256] = {
+    ['-'] = '-', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c',
+    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j',
+    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q',
+    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x',
+    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e',
+    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l',
+    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's',
+    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z',
+};
+
+#define IS(literal) (memcmp(lower, literal, sizeof(literal) - 1) == 0)
+
+/* Whole families of names. */
+static unsigned classify_prefix(const char *lower, size_t length)
+{
+#define BEGINS(literal) (length >= sizeof(literal) - 1 && IS(literal))
+    switch (lower[0]) {
+    case 'i':
+        return BEGINS("if-") ? HTTP_FIELD_NOT_REPLY : 0;
+    case 'm':
+        return BEGINS("metropolis-") ? NEITHER | HTTP_FIELD_METROPOLIS : 0;
+    case 'n':
+        return BEGINS("nats-") ? NEITHER | HTTP_FIELD_NATS : 0;
+    case 'x':
+        if (BEGINS("x-forwarded-"))
+            return PROXY;
+        return BEGINS("x-b3-") ? HTTP_FIELD_UNTRUSTED : 0;
+    default:
+        return 0;
+    }
+#undef BEGINS
+}
+
+/* lower: the first KNOWN_NAME_MAX bytes of the name, in lower case. */
+static unsigned classify_lower(const char *lower, size_t length)
+{
+    switch (length) {
+    case 2:
+        if (IS("te"))
+            return NEITHER;
+        if (IS("b3"))
+            return HTTP_FIELD_UNTRUSTED;
+        break;
+    case 4:
+        if (IS("host"))
+            return NEITHER | HTTP_FIELD_ONCE;
+        if (IS("from"))
+            return HTTP_FIELD_NOT_REPLY;
+        break;
+    case 5:
+        if (IS("range"))
+            return HTTP_FIELD_NOT_REPLY | HTTP_FIELD_ONCE;
+        break;
+    case 6:
+        if (IS("cookie"))
+            return HTTP_FIELD_NOT_REPLY | HTTP_FIELD_COOKIE;
+        if (IS("origin"))
+            return HTTP_FIELD_NOT_REPLY;
+        if (IS("expect") || IS("status"))
+            return NEITHER;
+        break;
+    case 7:
+        if (IS("upgrade") || IS("trailer"))
+            return NEITHER;
+        if (IS("referer"))
+            return HTTP_FIELD_NOT_REPLY;
+        break;
+    case 9:
+        if (IS("forwarded") || IS("x-real-ip"))
+            return PROXY;
+        break;
+    case 10:
+        if (IS("connection"))
+            return NEITHER | HTTP_FIELD_CONNECTION;
+        if (IS("keep-alive"))
+            return NEITHER;
+        if (IS("user-agent"))
+            return HTTP_FIELD_NOT_REPLY;
+        if (IS("tracestate"))
+            return HTTP_FIELD_UNTRUSTED;
+        break;
+    case 11:
+        if (IS("description"))
+            return NEITHER;
+        if (IS("traceparent"))
+            return HTTP_FIELD_UNTRUSTED | HTTP_FIELD_TRACEPARENT;
+        break;
+    case 12:
+        if (IS("content-type"))
+            return HTTP_FIELD_ONCE;
+        if (IS("max-forwards"))
+            return HTTP_FIELD_NOT_REPLY;
+        if (IS("x-request-id"))
+            return HTTP_FIELD_UNTRUSTED | HTTP_FIELD_REQUEST_ID;
+        break;
+    case 13:
+        if (IS("authorization"))
+            return HTTP_FIELD_NOT_REPLY | HTTP_FIELD_ONCE;
+        if (IS("x-rewrite-url"))
+            return PROXY;
+        if (IS("uber-trace-id"))
+            return HTTP_FIELD_UNTRUSTED;
+        break;
+    case 14:
+        if (IS("content-length"))
+            return HTTP_FIELD_NOT_REQUEST | HTTP_FIELD_ONCE | HTTP_FIELD_LENGTH;
+        if (IS("x-original-url"))
+            return PROXY;
+        break;
+    case 15:
+        if (IS("x-forwarded-for"))
+            return PROXY | HTTP_FIELD_FORWARDED_FOR;
+        if (IS("x-amzn-trace-id"))
+            return HTTP_FIELD_UNTRUSTED;
+        break;
+    case 16:
+        if (IS("proxy-connection"))
+            return NEITHER;
+        if (IS("x-forwarded-host"))
+            return PROXY | HTTP_FIELD_FORWARDED_HOST;
+        break;
+    case 17:
+        if (IS("transfer-encoding"))
+            return NEITHER;
+        if (IS("x-forwarded-proto"))
+            return PROXY | HTTP_FIELD_FORWARDED_PROTO;
+        break;
+    case 18:
+        if (IS("proxy-authenticate"))
+            return NEITHER;
+        break;
+    case 19:
+        if (IS("proxy-authorization"))
+            return NEITHER;
+        break;
+    case 21:
+        if (IS("x-cloud-trace-context"))
+            return HTTP_FIELD_UNTRUSTED;
+        break;
+    default:
+        break;
+    }
+    return classify_prefix(lower, length);
+}
+
+unsigned http_field_classify(struct str name, uint32_t *ret_hash)
+{
+    char lower[KNOWN_NAME_MAX] = {0};
+    uint64_t word, hash = name.len;
+    unsigned bad = 0; /* its highest bit: a byte that no name may have */
+    size_t known = name.len < sizeof(lower) ? name.len : sizeof(lower);
+
+    for (size_t i = 0; i < known; i++) {
+        unsigned c = name_bytes[(unsigned char)name.ptr[i]];
+
+        bad |= c - 1;
+        lower[i] = (char)c;
+    }
+    for (size_t i = 0; i < sizeof(lower); i += sizeof(word)) {
+        memcpy(&word, lower + i, sizeof(word));
+        hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15); /* 2^64 / golden ratio */
+        hash ^= hash >> 32;
+    }
+    for (size_t i = known; i < name.len; i++) {
+        unsigned c = name_bytes[(unsigned char)name.ptr[i]];
+
+        bad |= c - 1;
+        hash = (hash ^ c) * 1099511628211u; /* FNV-1a */
+    }
+    *ret_hash = (uint32_t)(hash ^ hash >> 32);
+    return name.len && !(bad >> 31) ? classify_lower(lower, name.len) : HTTP_FIELD_INVALID;
+}
+
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct str http_field_trim(struct str value)
+{
+    while (value.len && blank(value.ptr[0]))
+        value = str_after(value, 1);
+    while (value.len && blank(value.ptr[value.len - 1]))
+        value.len--;
+    return value;
+}
+
+/* Whether eight bytes are all 0x20-0x7E. A borrow may accuse the wrong byte of them, but it only
+ * comes from a byte that is guilty. */
+static bool word_plain(const char *bytes)
+{
+    const uint64_t ones = UINT64_MAX / 255, high = ones * 0x80;
+    uint64_t word;
+
+    memcpy(&word, bytes, sizeof(word));
+    return ((word | (word - ones * 0x20) | ((word ^ ones * 0x7F) - ones)) & high) == 0;
+}
+
+enum http_field_value http_field_judge(struct str value)
+{
+    size_t at = 0;
+    bool other = false;
+
+    while (at + sizeof(uint64_t) <= value.len && word_plain(value.ptr + at))
+        at += sizeof(uint64_t);
+    if (at + sizeof(uint64_t) > value.len && value.len >= sizeof(uint64_t) &&
+        word_plain(value.ptr + value.len - sizeof(uint64_t)))
+        return HTTP_FIELD_ASCII;
+    for (; at < value.len; at++) {
+        unsigned char c = (unsigned char)value.ptr[at];
+
+        if (c < 0x20 || c == 0x7F)
+            return HTTP_FIELD_CONTROL;
+        other |= c >= 0x80;
+    }
+    return other ? HTTP_FIELD_OTHER : HTTP_FIELD_ASCII;
+}
+
+bool http_field_list_next(struct str *list, struct str *ret_item)
+{
+    const char *comma;
+
+    if (list->len == 0)
+        return false;
+    comma = memchr(list->ptr, ',', list->len);
+    *ret_item = str_make(list->ptr, comma ? (size_t)(comma - list->ptr) : list->len);
+    *list = str_after(*list, ret_item->len + (comma ? 1 : 0));
+    *ret_item = http_field_trim(*ret_item);
+    return true;
+}
