@@ -1,0 +1,509 @@
+/*
+ * exchange: THE HOT PATH. on_request below is the page to read: match, subject, headers, send; then
+ * exchange_on_reply. Everything before the wait runs in one go on memory of the loop that is reset
+ * for the next request; what must outlive the wait is in struct exchange. The request itself stays
+ * in its connection's buffer until it is answered.
+ *
+ * Each exchange ends exactly once: by its reply, by a failure of the connection to NATS, by its
+ * time-out, or with its client. The last two tell nats_client to forget the slot, so that no reply
+ * can reach an exchange that has ended.
+ */
+#include "dataplane/exchange.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dataplane/origin.h"
+#include "dataplane/plan.h"
+#include "lib/base/digest.h"
+#include "lib/base/log.h"
+#include "lib/wire/subject.h"
+
+enum {
+    PROBLEM_BYTES_MAX = 4096,
+    WARNINGS = 64,
+    WARNING_PAUSE_MS = 60000,
+    FREE_MAX = 4096, /* exchanges kept for reuse */
+};
+
+struct exchange {
+    struct exchanges *all;
+    struct exchange *next, *previous; /* in start order; next alone: free list */
+    struct conn *conn;
+    const struct http_request *request;
+    const struct route *route; /* NULL until matched */
+    uint64_t version;          /* of the table it began under */
+    uint64_t started_ns;
+    int slot; /* of nats_client; -1: none */
+    struct str request_id;
+    char id[129];
+    struct buffer subject; /* for the access log */
+};
+
+struct warning {
+    uint64_t key, at_ms;
+};
+
+struct exchanges {
+    struct exchange_wiring wiring;
+    struct exchange_counters counters;
+    struct swap_view view;
+    uint64_t reported; /* version, to swap */
+    struct exchange *oldest, *newest, *free;
+    size_t free_count;
+    struct random_source random;
+    struct warning warnings[WARNINGS];
+    unsigned warning_next;
+
+    /* of the request, or reply, in work */
+    struct planner planner;
+    struct buffer problem;
+    struct http_reply reply;
+};
+
+/* ---- beginning and ending ---- */
+
+static void report(struct exchanges *all)
+{
+    uint64_t oldest = all->oldest ? all->oldest->version : all->view.number;
+
+    if (oldest == all->reported)
+        return;
+    all->reported = oldest;
+    swap_report(all->wiring.swap, all->wiring.loop, oldest);
+}
+
+static struct exchange *begin(struct exchanges *all, struct conn *conn,
+                              const struct http_request *request)
+{
+    struct exchange *exchange = all->free;
+
+    if (exchange) {
+        all->free = exchange->next;
+        all->free_count--;
+    } else {
+        exchange = calloc(1, sizeof(*exchange));
+        if (!exchange)
+            return NULL;
+        exchange->all = all;
+        buffer_init(&exchange->subject, SUBJECT_MAX);
+    }
+    exchange->next = NULL;
+    exchange->previous = all->newest;
+    if (all->newest)
+        all->newest->next = exchange;
+    else
+        all->oldest = exchange;
+    all->newest = exchange;
+    all->counters.in_flight++;
+    exchange->conn = conn;
+    exchange->request = request;
+    exchange->route = NULL;
+    exchange->version = all->view.number;
+    exchange->started_ns = uv_hrtime();
+    exchange->slot = -1;
+    exchange->request_id = (struct str){0};
+    buffer_clear(&exchange->subject, SUBJECT_MAX);
+    conn->owner = exchange;
+    planner_reset(&all->planner);
+    return exchange;
+}
+
+static void end(struct exchange *exchange)
+{
+    struct exchanges *all = exchange->all;
+
+    if (exchange->previous)
+        exchange->previous->next = exchange->next;
+    else
+        all->oldest = exchange->next;
+    if (exchange->next)
+        exchange->next->previous = exchange->previous;
+    else
+        all->newest = exchange->previous;
+    all->counters.in_flight--;
+    exchange->conn->owner = NULL;
+    exchange->conn = NULL;
+    if (all->free_count < FREE_MAX) {
+        exchange->next = all->free;
+        all->free = exchange;
+        all->free_count++;
+    } else {
+        buffer_done(&exchange->subject);
+        free(exchange);
+    }
+    report(all);
+}
+
+/* ---- answers ---- */
+
+static void log_access(struct exchange *exchange, const struct http_response *response,
+                       uint64_t duration_ns, const char *reason)
+{
+    struct exchanges *all = exchange->all;
+    const struct http_request *request = exchange->request;
+    bool bodiless = http_response_bodiless(response->status, request->method == ROUTE_METHOD_HEAD);
+    struct access_entry entry = {
+        .now_ms = http_server_now_ms(all->wiring.server),
+        .peer = conn_peer(exchange->conn),
+        .method =
+            request->method == ROUTE_METHOD_ANY ? STR_LIT("-") : route_method_name(request->method),
+        .target = request->target.len ? request->target : STR_LIT("-"),
+        .request_id = exchange->request_id,
+        .minor = request->minor,
+        .status = response->status,
+        .bytes = bodiless ? 0 : response->body.len,
+        .duration_us = duration_ns / 1000,
+        .route = exchange->route ? exchange->route->label : (struct str){0},
+        .subject = buffer_view(&exchange->subject),
+        .reason = reason,
+    };
+
+    (void)http_request_field(request, STR_LIT("referer"), &entry.referer);
+    (void)http_request_field(request, STR_LIT("user-agent"), &entry.user_agent);
+    access_log_add(all->wiring.log, &entry);
+}
+
+/* The exchange is over when this returns, and so may be the next one of its connection. */
+static void answer(struct exchange *exchange, struct http_response *response, const char *reason)
+{
+    struct exchanges *all = exchange->all;
+    struct conn *conn = exchange->conn;
+    char id[sizeof(exchange->id)];
+    uint64_t duration_ns = uv_hrtime() - exchange->started_ns;
+
+    all->counters.statuses[response->status]++;
+    metrics_histogram_add(&all->counters.duration, duration_ns);
+    if (all->wiring.log->format != ACCESS_LOG_OFF)
+        log_access(exchange, response, duration_ns, reason);
+    memcpy(id, exchange->id, exchange->request_id.len);
+    response->request_id = str_make(id, exchange->request_id.len);
+    end(exchange);
+    conn_respond(conn, response);
+}
+
+static void set_request_id(struct exchange *exchange, struct str id)
+{
+    assert(id.len < sizeof(exchange->id));
+    memcpy(exchange->id, id.ptr, id.len);
+    exchange->request_id = str_make(exchange->id, id.len);
+}
+
+static void answer_problem(struct exchange *exchange, enum problem problem, const char *detail,
+                           struct str allow)
+{
+    static const struct http_header type = {STR_LIT("Content-Type"),
+                                            STR_LIT("application/problem+json")};
+    struct exchanges *all = exchange->all;
+    const struct problem_text *text = problem_describe(problem);
+    struct http_response response = {
+        .status = text->status,
+        .headers = &type,
+        .header_count = 1,
+        .allow = allow,
+        .retry_after_s = text->retry_after_s,
+    };
+
+    all->counters.problems[problem]++;
+    if (!exchange->request_id.len) {
+        origin_make_id(&all->random, exchange->id);
+        exchange->request_id = str_make(exchange->id, ORIGIN_ID_BYTES);
+    }
+    buffer_clear(&all->problem, PROBLEM_BYTES_MAX);
+    if (problem_write(problem, detail, exchange->request_id, &all->problem) == 0)
+        response.body = buffer_view(&all->problem);
+    answer(exchange, &response, text->reason);
+}
+
+/* ---- the page to read ---- */
+
+static enum problem send_request(struct exchange *exchange, const struct plan *plan)
+{
+    struct exchanges *all = exchange->all;
+    struct nats_client *nats = all->wiring.nats;
+
+    /* The one check right before every publish (DESIGN, safety rule 4). */
+    if (subject_validate(plan->subject) < 0)
+        return PROBLEM_BAD_TARGET;
+    exchange->slot =
+        nats_client_request(nats, plan->subject, plan->block, exchange->request->body, exchange);
+    if (exchange->slot >= 0)
+        return PROBLEM_NONE;
+    switch (exchange->slot) {
+    case -ENOTCONN:
+        return PROBLEM_NATS_DOWN;
+    case -EMSGSIZE:
+        return plan->block.len > nats_client_max_payload(nats) ? PROBLEM_HEAD_TOO_LARGE
+                                                               : PROBLEM_BODY_TOO_LARGE;
+    default:
+        return PROBLEM_OVERLOADED;
+    }
+}
+
+static void on_request(void *context, struct conn *conn, const struct http_request *request)
+{
+    struct exchanges *all = context;
+    struct planner *planner = &all->planner;
+    struct exchange *exchange = begin(all, conn, request);
+    struct origin origin;
+    struct plan plan;
+    enum problem problem;
+
+    if (!exchange) {
+        conn_abort(conn); /* no memory for the smallest of things */
+        return;
+    }
+    if (origin_read(conn, request, all->wiring.trusted, &all->random, &planner->scratch, &origin) <
+        0) {
+        answer_problem(exchange, PROBLEM_INTERNAL, NULL, (struct str){0});
+        return;
+    }
+    set_request_id(exchange, origin.request_id);
+    if (request->asterisk) { /* asks the gateway itself (RFC 9110 9.3.7) */
+        answer(exchange,
+               &(struct http_response){.status = 204, .allow = planner_allow(planner, ~0u)}, NULL);
+        return;
+    }
+    problem = planner_match(planner, all->view.table, request, origin.host, &plan);
+    if (!problem) {
+        exchange->route = plan.hit.route;
+        problem =
+            planner_fill(planner, request, &origin, http_server_now_ms(all->wiring.server), &plan);
+        if (all->wiring.log->format == ACCESS_LOG_JSON)
+            (void)buffer_append_str(&exchange->subject, plan.subject);
+    }
+    if (!problem)
+        problem = send_request(exchange, &plan);
+    if (problem)
+        answer_problem(exchange, problem, plan.detail, planner_allow(planner, plan.allowed));
+    else
+        conn_wait(conn, plan.hit.rule->timeout_ms);
+}
+
+/* ---- what may come instead of, or with, a reply ---- */
+
+/* At most once a minute for each Route and kind of trouble. */
+static bool may_warn(struct exchanges *all, const struct route *route, unsigned kind)
+{
+    uint64_t now_ms = uv_now(all->wiring.server->loop);
+    uint64_t key = digest_bytes(digest_empty + kind, route->uid.ptr, route->uid.len);
+    struct warning *warning;
+
+    for (unsigned i = 0; i < WARNINGS; i++) {
+        warning = &all->warnings[i];
+        if (warning->key != key)
+            continue;
+        if (now_ms - warning->at_ms < WARNING_PAUSE_MS)
+            return false;
+        warning->at_ms = now_ms;
+        return true;
+    }
+    all->warnings[all->warning_next++ % WARNINGS] = (struct warning){key, now_ms};
+    return true;
+}
+
+static void fail(struct exchange *exchange, enum problem problem)
+{
+    if (may_warn(exchange->all, exchange->route, problem))
+        log_warn(problem_describe(problem)->detail, LOG_STR("route", exchange->route->label),
+                 LOG_TEXT("reason", problem_describe(problem)->reason),
+                 LOG_STR("requestId", exchange->request_id));
+    answer_problem(exchange, problem, NULL, (struct str){0});
+}
+
+static enum problem problem_of(enum http_reply_fault fault)
+{
+    switch (fault) {
+    case HTTP_REPLY_OK:
+        return PROBLEM_NONE;
+    case HTTP_REPLY_NO_RESPONDERS:
+        return PROBLEM_NO_RESPONDERS;
+    case HTTP_REPLY_UNSUPPORTED:
+        return PROBLEM_UNSUPPORTED_REPLY;
+    case HTTP_REPLY_JETSTREAM_ACK:
+        return PROBLEM_STREAM_ACK;
+    case HTTP_REPLY_BAD_STATUS:
+    case HTTP_REPLY_BAD_HEADERS:
+        break;
+    }
+    return PROBLEM_BAD_REPLY;
+}
+
+void exchange_on_reply(void *owner, const struct nats_reply *message)
+{
+    struct exchange *exchange = owner;
+    struct exchanges *all = exchange->all;
+    struct http_reply *reply = &all->reply;
+    enum problem problem;
+
+    exchange->slot = -1;
+    problem = message->has_reply_subject
+                  ? PROBLEM_UNSUPPORTED_REPLY
+                  : problem_of(http_reply_decode(message->block, message->payload, reply));
+    if (problem) {
+        fail(exchange, problem);
+        return;
+    }
+    all->counters.reply_fields_dropped += reply->dropped;
+    if (reply->echo) {
+        all->counters.echoes++;
+        if (may_warn(all, exchange->route, PROBLEM_COUNT))
+            log_warn("a worker sends the request's headers back; all of them are ignored",
+                     LOG_STR("route", exchange->route->label));
+    }
+    struct http_response response = {
+        .status = reply->status,
+        .headers = reply->headers,
+        .header_count = reply->header_count,
+        .body = message->payload,
+        .content_length = reply->content_length,
+    };
+
+    answer(exchange, &response, NULL);
+}
+
+void exchange_on_failure(void *owner, enum nats_failure failure)
+{
+    struct exchange *exchange = owner;
+
+    exchange->slot = -1;
+    switch (failure) {
+    case NATS_FAILURE_NOT_SENT:
+        fail(exchange, PROBLEM_NATS_DOWN);
+        break;
+    case NATS_FAILURE_LOST:
+        fail(exchange, PROBLEM_OUTCOME_UNKNOWN);
+        break;
+    case NATS_FAILURE_DENIED:
+        fail(exchange, PROBLEM_DENIED);
+        break;
+    }
+}
+
+static void on_expired(void *context, struct conn *conn)
+{
+    struct exchanges *all = context;
+    struct exchange *exchange = conn->owner;
+
+    nats_client_forget(all->wiring.nats, exchange->slot);
+    exchange->slot = -1;
+    answer_problem(exchange, PROBLEM_TIMEOUT, NULL, (struct str){0});
+}
+
+static void on_gone(void *context, struct conn *conn)
+{
+    struct exchanges *all = context;
+    struct exchange *exchange = conn->owner;
+
+    if (!exchange)
+        return;
+    if (exchange->slot >= 0)
+        nats_client_forget(all->wiring.nats, exchange->slot);
+    end(exchange);
+}
+
+/* Before a client sends its body: is there a point? */
+static bool on_expect(void *context, struct conn *conn, const struct http_request *request)
+{
+    struct exchanges *all = context;
+    struct planner *planner = &all->planner;
+    struct origin origin;
+    struct plan plan;
+    struct exchange *exchange;
+    enum problem problem;
+
+    planner_reset(planner);
+    if (request->asterisk || origin_read(conn, request, all->wiring.trusted, &all->random,
+                                         &planner->scratch, &origin) < 0)
+        return true; /* judged when it is complete */
+    problem = planner_match(planner, all->view.table, request, origin.host, &plan);
+    if (!problem && !nats_client_connected(all->wiring.nats))
+        problem = PROBLEM_NATS_DOWN;
+    if (!problem && !request->chunked &&
+        request->content_length > nats_client_max_payload(all->wiring.nats))
+        problem = PROBLEM_BODY_TOO_LARGE;
+    if (!problem)
+        return true;
+    exchange = begin(all, conn, request);
+    if (exchange)
+        answer_problem(exchange, problem, NULL, planner_allow(planner, plan.allowed));
+    else
+        conn_abort(conn);
+    return false;
+}
+
+static void on_refuse(void *context, struct conn *conn, const struct http_request *request,
+                      enum problem problem, const char *detail)
+{
+    struct exchange *exchange = begin(context, conn, request);
+
+    if (exchange)
+        answer_problem(exchange, problem, detail, (struct str){0});
+    else
+        conn_abort(conn);
+}
+
+const struct http_handler exchange_handler = {
+    .request = on_request,
+    .expect = on_expect,
+    .refuse = on_refuse,
+    .expired = on_expired,
+    .gone = on_gone,
+};
+
+/* ---- life ---- */
+
+struct exchanges *exchanges_new(void)
+{
+    struct exchanges *all = calloc(1, sizeof(*all));
+
+    if (!all)
+        return NULL;
+    buffer_init(&all->problem, PROBLEM_BYTES_MAX);
+    random_init(&all->random);
+    planner_init(&all->planner, random_u64(&all->random));
+    return all;
+}
+
+void exchanges_free(struct exchanges *exchanges)
+{
+    struct exchange *exchange;
+
+    if (!exchanges)
+        return;
+    assert(!exchanges->oldest);
+    while ((exchange = exchanges->free)) {
+        exchanges->free = exchange->next;
+        buffer_done(&exchange->subject);
+        free(exchange);
+    }
+    planner_done(&exchanges->planner);
+    buffer_done(&exchanges->problem);
+    free(exchanges);
+}
+
+void exchanges_wire(struct exchanges *exchanges, const struct exchange_wiring *wiring)
+{
+    exchanges->wiring = *wiring;
+}
+
+void exchanges_adopt(struct exchanges *exchanges)
+{
+    exchanges->view = swap_adopt(exchanges->wiring.swap, exchanges->wiring.loop);
+    report(exchanges);
+}
+
+void exchanges_version(const struct exchanges *exchanges, uint64_t *ret_number,
+                       uint64_t *ret_revision)
+{
+    *ret_number = exchanges->view.number;
+    *ret_revision = exchanges->view.revision;
+}
+
+const struct exchange_counters *exchanges_counters(struct exchanges *exchanges)
+{
+    exchanges->counters.request_fields_dropped = exchanges->planner.fields_dropped;
+    exchanges->counters.match_troubles = exchanges->planner.match_troubles;
+    return &exchanges->counters;
+}

@@ -1,0 +1,683 @@
+/*
+ * conn: see conn.h for the states. Reading goes on while an answer is under way, so that a client
+ * that vanishes is noticed and no system call is spent on pausing; it pauses only when the buffer
+ * is full. The request's bytes stay where they are from the moment it is given to the handler until
+ * the answer, so that the handler may borrow them.
+ *
+ * Memory: an idle connection holds no buffer. The first INBUF_BYTES come from a pool of the server;
+ * what a larger request needs is allocated for it and counted against buffered_max.
+ *
+ * Closing: conn_close marks, takes the connection off every list and timer; the memory goes back to
+ * the server when libuv has let go of the handle.
+ */
+#include "dataplane/http/conn.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    INBUF_BYTES = 12 * 1024 - 64, /* with the header array below: 16 KiB */
+    SPARE_MAX = 256,              /* pooled buffers, and connections, of a server */
+    LINGER_MS = 2000,
+    LAST_REQUEST_MS = 500,
+    BODY_RATE_MIN = 512, /* bytes per second that keep a slow body alive */
+};
+
+struct inbuf {
+    struct inbuf *next;
+    size_t capacity;
+    struct http_header headers[HTTP_HEADERS_MAX];
+    char bytes[];
+};
+
+static void process(struct conn *conn);
+static void conn_close(struct conn *conn);
+
+/* ---- buffers ---- */
+
+static bool inbuf_take(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+
+    if (server->spare) {
+        conn->in = server->spare;
+        server->spare = conn->in->next;
+        server->spare_count--;
+    } else {
+        conn->in = malloc(sizeof(*conn->in) + INBUF_BYTES);
+        if (!conn->in)
+            return false;
+        conn->in->capacity = INBUF_BYTES;
+    }
+    conn->start = conn->end = 0;
+    return true;
+}
+
+static void inbuf_free(struct http_server *server, struct inbuf *in)
+{
+    if (in->capacity == INBUF_BYTES && server->spare_count < SPARE_MAX) {
+        in->next = server->spare;
+        server->spare = in;
+        server->spare_count++;
+        return;
+    }
+    server->buffered -= in->capacity - INBUF_BYTES;
+    free(in);
+}
+
+static void inbuf_give(struct conn *conn)
+{
+    if (conn->in)
+        inbuf_free(conn->server, conn->in);
+    conn->in = NULL;
+    conn->start = conn->end = 0;
+}
+
+/* Gives the request in progress room for capacity bytes in all. */
+static bool inbuf_grow(struct conn *conn, size_t capacity)
+{
+    struct http_server *server = conn->server;
+    struct inbuf *old = conn->in, *grown;
+
+    if (server->buffered + (capacity - old->capacity) > server->settings->buffered_max)
+        return false;
+    grown = malloc(sizeof(*grown) + capacity);
+    if (!grown)
+        return false;
+    grown->capacity = capacity;
+    memcpy(grown->headers, old->headers,
+           conn->parser.request.header_count * sizeof(*grown->headers));
+    memcpy(grown->bytes, old->bytes + conn->start, conn->end - conn->start);
+    conn->end -= conn->start;
+    conn->start = 0;
+    conn->parser.request.headers = grown->headers;
+    server->buffered += capacity - INBUF_BYTES;
+    inbuf_free(server, old);
+    conn->in = grown;
+    return true;
+}
+
+/* Makes room for more of a request that is not complete; false: at a limit. */
+static bool make_room(struct conn *conn)
+{
+    const struct http_request *request = &conn->parser.request;
+    struct inbuf *in = conn->in;
+    size_t need = (conn->end - conn->start) + 1;
+
+    if (conn->parser.head_done && !request->chunked)
+        need = conn->parser.parsed - request->body.len + (size_t)request->content_length;
+    if (need <= in->capacity - conn->start && conn->end < in->capacity)
+        return true;
+    if (need <= in->capacity && conn->start > 0) {
+        memmove(in->bytes, in->bytes + conn->start, conn->end - conn->start);
+        conn->end -= conn->start;
+        conn->start = 0;
+        return true;
+    }
+    if (!conn->parser.head_done || request->chunked)
+        need = in->capacity * 2;
+    return inbuf_grow(conn, need > in->capacity ? need : in->capacity + 1);
+}
+
+/* ---- closing ---- */
+
+static void set_deadline(struct conn *conn, uint64_t timeout_ms)
+{
+    wheel_set(&conn->server->wheel, &conn->timer, uv_now(conn->server->loop) + timeout_ms);
+}
+
+static void unstall(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+
+    if (!conn->stalled)
+        return;
+    conn->stalled = false;
+    if (conn->stalled_previous)
+        conn->stalled_previous->stalled_next = conn->stalled_next;
+    else
+        server->stalled = conn->stalled_next;
+    if (conn->stalled_next)
+        conn->stalled_next->stalled_previous = conn->stalled_previous;
+    else
+        server->stalled_last = conn->stalled_previous;
+    server->unsent -= conn->unsent_size;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *conn = (struct conn *)((char *)handle - offsetof(struct conn, tcp));
+    struct http_server *server = conn->server;
+
+    free(conn->unsent);
+    if (server->free_count < SPARE_MAX) {
+        conn->next = server->free;
+        server->free = conn;
+        server->free_count++;
+    } else {
+        free(conn);
+    }
+    assert(server->open > 0);
+    server->open--;
+    if (server->open == 0 && server->emptied)
+        server->emptied(server->emptied_context);
+}
+
+static void conn_close(struct conn *conn)
+{
+    if (conn->state == CONN_CLOSED)
+        return;
+    conn->state = CONN_CLOSED;
+    *conn->back = conn->next;
+    if (conn->next)
+        conn->next->back = conn->back;
+    unstall(conn);
+    wheel_remove(&conn->server->wheel, &conn->timer);
+    inbuf_give(conn);
+    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+}
+
+/* The client is gone, or must go: whoever prepares its answer is told. */
+static void conn_drop(struct conn *conn)
+{
+    if (conn->state == CONN_ANSWERING) {
+        conn->server->counters.vanished++;
+        conn->state = CONN_WRITING; /* the handler may not answer any more */
+        conn->server->handler.gone(conn->server->handler.context, conn);
+    }
+    conn_close(conn);
+}
+
+void conn_abort(struct conn *conn)
+{
+    conn_drop(conn);
+}
+
+static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf);
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf);
+
+static void resume_reading(struct conn *conn)
+{
+    if (conn->paused && !conn->ended) {
+        conn->paused = false;
+        uv_read_start((uv_stream_t *)&conn->tcp, alloc_cb, on_read);
+    }
+}
+
+/*
+ * Our side ends, the client's may still be sending: closing at once would answer its bytes with a
+ * reset, which can overtake the response (RFC 9112 9.6).
+ */
+static void linger(struct conn *conn)
+{
+    uv_os_fd_t fd;
+
+    if (conn->ended || uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) {
+        conn_close(conn);
+        return;
+    }
+    conn->state = CONN_LINGERING;
+    inbuf_give(conn);
+    resume_reading(conn);
+    set_deadline(conn, LINGER_MS);
+}
+
+/* ---- requests ---- */
+
+static void refuse(struct conn *conn, enum problem problem, const char *detail)
+{
+    struct http_server *server = conn->server;
+
+    conn->state = CONN_ANSWERING;
+    conn->keep_alive = false;
+    server->handler.refuse(server->handler.context, conn, &conn->parser.request, problem, detail);
+    assert(conn->state != CONN_ANSWERING);
+}
+
+static void begin_request(struct conn *conn)
+{
+    conn->state = CONN_READING;
+    conn->body_begun = false;
+    http_parser_begin(&conn->parser, &conn->server->settings->limits, conn->in->headers);
+    set_deadline(conn, conn->server->settings->head_timeout_ms);
+}
+
+/* The head is whole and the body is not: does the client wait for leave to send it? */
+static bool begin_body(struct conn *conn)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct http_server *server = conn->server;
+    const struct http_request *request = &conn->parser.request;
+    uv_buf_t buf = uv_buf_init((char *)go_on, sizeof(go_on) - 1);
+    int written;
+
+    conn->body_begun = true;
+    conn->body_begun_ms = uv_now(server->loop);
+    if (!request->expect_continue || request->body.len > 0)
+        return true;
+    conn->state = CONN_ANSWERING;
+    conn->keep_alive = false; /* whether the body follows all the same is the client's choice */
+    if (!server->handler.expect(server->handler.context, conn, request)) {
+        assert(conn->state != CONN_ANSWERING);
+        return false;
+    }
+    conn->state = CONN_READING;
+    written = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
+    if (written != (int)buf.len) { /* a socket that takes no 25 bytes when nothing is unsent */
+        conn_drop(conn);
+        return false;
+    }
+    server->counters.bytes_out += buf.len;
+    return true;
+}
+
+/* Only empty lines so far: some clients send one after a body (RFC 9112 2.2). */
+static bool nothing_begun(const struct conn *conn)
+{
+    return !conn->parser.line_done && conn->parser.parsed + 1 >= conn->end - conn->start &&
+           conn->parser.scanned <= conn->parser.parsed;
+}
+
+static void refuse_cut(struct conn *conn)
+{
+    if (nothing_begun(conn))
+        conn_close(conn);
+    else
+        refuse(conn, PROBLEM_BAD_REQUEST, "The connection ended in the middle of the request.");
+}
+
+/* Part of a request is here. */
+static void await_more(struct conn *conn)
+{
+    const struct http_settings *settings = conn->server->settings;
+
+    if (conn->ended) {
+        refuse_cut(conn);
+        return;
+    }
+    if (conn->parser.head_done) {
+        if (!conn->body_begun && !begin_body(conn))
+            return;
+        wheel_set(&conn->server->wheel, &conn->timer,
+                  conn->body_begun_ms + settings->body_timeout_ms +
+                      conn->parser.received * 1000 / BODY_RATE_MIN);
+    }
+    if (!make_room(conn))
+        refuse(conn, PROBLEM_OVERLOADED, NULL);
+}
+
+static void take_request(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+
+    conn->state = CONN_ANSWERING;
+    conn->keep_alive = conn->parser.request.keep_alive;
+    server->handler.request(server->handler.context, conn, &conn->parser.request);
+}
+
+/* Requests in the buffer, as far as they can be answered now. */
+static void process(struct conn *conn)
+{
+    if (conn->processing)
+        return;
+    conn->processing = true;
+    while ((conn->state == CONN_IDLE || conn->state == CONN_READING) && conn->in &&
+           conn->start < conn->end) {
+        enum http_parse_result result;
+        size_t kept;
+
+        if (conn->state == CONN_IDLE)
+            begin_request(conn);
+        result = http_parser_feed(&conn->parser, conn->in->bytes + conn->start,
+                                  conn->end - conn->start, &kept);
+        if (result == HTTP_PARSE_DONE) {
+            take_request(conn);
+        } else if (result == HTTP_PARSE_FAILED) {
+            refuse(conn, conn->parser.problem, conn->parser.detail);
+        } else {
+            conn->end = conn->start + kept;
+            await_more(conn);
+            break;
+        }
+    }
+    conn->processing = false;
+    if (conn->ended && conn->state == CONN_IDLE)
+        conn_close(conn);
+}
+
+/* The response is out. */
+static void finish(struct conn *conn)
+{
+    if (!conn->keep_alive) {
+        linger(conn);
+        return;
+    }
+    conn->state = CONN_IDLE;
+    conn->start += conn->parser.parsed;
+    assert(conn->start <= conn->end);
+    if (conn->start == conn->end)
+        inbuf_give(conn);
+    set_deadline(conn, conn->server->settings->idle_timeout_ms);
+    resume_reading(conn);
+    process(conn);
+}
+
+/* ---- writing ---- */
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct conn *conn = (struct conn *)((char *)write - offsetof(struct conn, write));
+
+    if (conn->state == CONN_CLOSED)
+        return;
+    unstall(conn);
+    free(conn->unsent);
+    conn->unsent = NULL;
+    if (status < 0) {
+        conn_close(conn);
+        return;
+    }
+    finish(conn);
+}
+
+static void stall(struct conn *conn, size_t size)
+{
+    struct http_server *server = conn->server;
+
+    conn->stalled = true;
+    conn->unsent_size = conn->unsent_seen = size;
+    conn->stalled_next = NULL;
+    conn->stalled_previous = server->stalled_last;
+    if (server->stalled_last)
+        server->stalled_last->stalled_next = conn;
+    else
+        server->stalled = conn;
+    server->stalled_last = conn;
+    server->unsent += size;
+    while (server->unsent > server->settings->unsent_max && server->stalled) {
+        server->counters.cut++;
+        conn_close(server->stalled);
+    }
+}
+
+/* Keeps what the socket did not take: skip bytes of both parts are out. */
+static void queue_rest(struct conn *conn, struct str head, struct str body, size_t skip)
+{
+    size_t size = head.len + body.len - skip, from_head = skip < head.len ? head.len - skip : 0;
+    uv_buf_t buf;
+
+    conn->state = CONN_WRITING;
+    conn->unsent = malloc(size);
+    if (!conn->unsent) {
+        conn_close(conn);
+        return;
+    }
+    memcpy(conn->unsent, head.ptr + head.len - from_head, from_head);
+    memcpy(conn->unsent + from_head, body.ptr + body.len - (size - from_head), size - from_head);
+    buf = uv_buf_init(conn->unsent, (unsigned)size);
+    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0) {
+        conn_close(conn);
+        return;
+    }
+    set_deadline(conn, conn->server->settings->write_timeout_ms);
+    stall(conn, size);
+}
+
+static void send_response(struct conn *conn, struct str head, struct str body)
+{
+    uv_buf_t bufs[2] = {uv_buf_init((char *)head.ptr, (unsigned)head.len),
+                        uv_buf_init((char *)body.ptr, (unsigned)body.len)};
+    int written = uv_try_write((uv_stream_t *)&conn->tcp, bufs, body.len ? 2 : 1);
+
+    if (written == UV_EAGAIN)
+        written = 0;
+    if (written < 0) {
+        conn->server->counters.vanished++;
+        conn_close(conn);
+        return;
+    }
+    conn->server->counters.bytes_out += head.len + body.len;
+    if ((size_t)written < head.len + body.len)
+        queue_rest(conn, head, body, (size_t)written);
+    else
+        finish(conn);
+}
+
+void conn_respond(struct conn *conn, const struct http_response *response)
+{
+    struct http_server *server = conn->server;
+    bool head = conn->parser.request.method == ROUTE_METHOD_HEAD;
+    struct str body = response->body;
+
+    assert(conn->state == CONN_ANSWERING);
+    /* A client that ended its side may have pipelined more before. */
+    if (server->draining || (conn->ended && conn->start + conn->parser.parsed == conn->end))
+        conn->keep_alive = false;
+    conn->state = CONN_WRITING;
+    const struct http_response_context context = {
+        .head = head,
+        .minor = conn->parser.request.minor,
+        .keep_alive = conn->keep_alive,
+        .date = http_server_date(server),
+        .server = server->settings->server_header,
+    };
+
+    buffer_clear(&server->out, SIZE_MAX);
+    if (http_response_write(response, &context, &server->out) < 0) {
+        conn_close(conn);
+        return;
+    }
+    if (http_response_bodiless(response->status, head))
+        body = (struct str){0};
+    send_response(conn, buffer_view(&server->out), body);
+}
+
+void conn_wait(struct conn *conn, uint64_t timeout_ms)
+{
+    assert(conn->state == CONN_ANSWERING);
+    set_deadline(conn, timeout_ms);
+}
+
+/* ---- events ---- */
+
+static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
+{
+    struct conn *conn = (struct conn *)((char *)handle - offsetof(struct conn, tcp));
+
+    (void)suggested;
+    *ret_buf = uv_buf_init(NULL, 0);
+    if (conn->state == CONN_LINGERING)
+        *ret_buf = uv_buf_init(conn->server->discard, sizeof(conn->server->discard));
+    else if (conn->in || inbuf_take(conn))
+        *ret_buf =
+            uv_buf_init(conn->in->bytes + conn->end, (unsigned)(conn->in->capacity - conn->end));
+}
+
+/* No room: pipelined requests fill the buffer while an answer is under way, or no memory. */
+static void on_full(struct conn *conn)
+{
+    if (!conn->in) {
+        conn_drop(conn);
+        return;
+    }
+    uv_read_stop((uv_stream_t *)&conn->tcp);
+    conn->paused = true;
+}
+
+static void on_ended(struct conn *conn)
+{
+    conn->ended = true;
+    uv_read_stop((uv_stream_t *)&conn->tcp);
+    switch (conn->state) {
+    case CONN_IDLE:
+        conn_close(conn);
+        break;
+    case CONN_READING:
+        refuse_cut(conn);
+        break;
+    case CONN_LINGERING:
+        conn_close(conn);
+        break;
+    default:
+        break; /* half-closed: it still gets its answer */
+    }
+}
+
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
+{
+    struct conn *conn = (struct conn *)((char *)stream - offsetof(struct conn, tcp));
+
+    (void)buf;
+    if (conn->state == CONN_CLOSED)
+        return;
+    if (count > 0) {
+        conn->server->counters.bytes_in += (uint64_t)count;
+        if (conn->state == CONN_LINGERING)
+            return;
+        conn->end += (size_t)count;
+        process(conn);
+    } else if (count == UV_ENOBUFS) {
+        on_full(conn);
+    } else if (count == UV_EOF) {
+        if (conn->in && conn->start == conn->end && conn->state == CONN_IDLE)
+            inbuf_give(conn);
+        on_ended(conn);
+    } else if (count < 0) {
+        conn_drop(conn);
+    } else if (conn->in && conn->state == CONN_IDLE && conn->start == conn->end) {
+        inbuf_give(conn); /* it was for nothing */
+    }
+}
+
+/* A client that takes a little now and then is slow, not stuck. */
+static void check_progress(struct conn *conn)
+{
+    size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
+
+    if (left < conn->unsent_seen) {
+        conn->unsent_seen = left;
+        set_deadline(conn, conn->server->settings->write_timeout_ms);
+        return;
+    }
+    conn->server->counters.timeouts_write++;
+    conn_close(conn);
+}
+
+void conn_expire(struct wheel_timer *timer)
+{
+    struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    struct http_server *server = conn->server;
+
+    switch (conn->state) {
+    case CONN_IDLE:
+        server->counters.timeouts_idle += !server->stopping;
+        linger(conn);
+        break;
+    case CONN_READING:
+        if (conn->parser.head_done)
+            server->counters.timeouts_body++;
+        else
+            server->counters.timeouts_head++;
+        if (nothing_begun(conn))
+            linger(conn);
+        else
+            refuse(conn, PROBLEM_SLOW_CLIENT, NULL);
+        break;
+    case CONN_ANSWERING:
+        server->handler.expired(server->handler.context, conn);
+        break;
+    case CONN_WRITING:
+        check_progress(conn);
+        break;
+    case CONN_LINGERING:
+        conn_close(conn);
+        break;
+    case CONN_CLOSED:
+        break;
+    }
+}
+
+/* ---- opening ---- */
+
+static void set_peer(struct conn *conn, const struct sockaddr *peer)
+{
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)peer;
+    int family = peer->sa_family;
+    const void *address = &((const struct sockaddr_in *)peer)->sin_addr;
+
+    if (family == AF_INET6) {
+        address = &six->sin6_addr;
+        if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
+            family = AF_INET;
+            address = &six->sin6_addr.s6_addr[12];
+        }
+    }
+    conn->address_length = family == AF_INET ? 4 : 16;
+    memcpy(conn->address, address, conn->address_length);
+    if (inet_ntop(family, address, conn->peer, sizeof(conn->peer)))
+        conn->peer_length = (uint8_t)strlen(conn->peer);
+    conn->peer_loopback = family == AF_INET ? conn->address[0] == 127
+                                            : memcmp(conn->address, &in6addr_loopback, 16) == 0;
+}
+
+void conn_open(struct http_server *server, int fd, const struct sockaddr *peer)
+{
+    struct conn *conn = server->free;
+
+    if (conn) {
+        server->free = conn->next;
+        server->free_count--;
+    } else {
+        conn = malloc(sizeof(*conn));
+    }
+    if (!conn) {
+        close(fd);
+        return;
+    }
+    memset(conn, 0, sizeof(*conn));
+    conn->server = server;
+    conn->next = server->first;
+    if (conn->next)
+        conn->next->back = &conn->next;
+    conn->back = &server->first;
+    server->first = conn;
+    server->open++;
+    set_peer(conn, peer);
+    uv_tcp_init(server->loop, &conn->tcp);
+    if (uv_tcp_open(&conn->tcp, fd) < 0) {
+        close(fd);
+        conn_close(conn);
+        return;
+    }
+    if (uv_read_start((uv_stream_t *)&conn->tcp, alloc_cb, on_read) < 0) {
+        conn_close(conn);
+        return;
+    }
+    set_deadline(conn, server->settings->head_timeout_ms);
+}
+
+/* A client that was just accepted, or whose request is under way, must not lose it. */
+void conn_stop(struct conn *conn)
+{
+    if (conn->state == CONN_IDLE)
+        set_deadline(conn, LAST_REQUEST_MS);
+}
+
+void conn_free_all(struct http_server *server)
+{
+    struct conn *conn;
+    struct inbuf *in;
+
+    while ((conn = server->free)) {
+        server->free = conn->next;
+        free(conn);
+    }
+    while ((in = server->spare)) {
+        server->spare = in->next;
+        free(in);
+    }
+}

@@ -1,0 +1,292 @@
+/*
+ * plan: see plan.h. Everything here is pure but for the planner's own memory: no sockets, no clock.
+ * No client chooses a subject: only values of a template that a Route declares (DESIGN, safety
+ * rules 1 to 3).
+ */
+#include "dataplane/plan.h"
+
+#include <errno.h>
+
+#include "dataplane/fields.h"
+#include "lib/wire/path.h"
+
+enum {
+    SCRATCH_MAX = 1024 * 1024,      /* bytes, per request */
+    BLOCK_MAX = 256 * 1024,         /* bytes of a NATS header block */
+    ENCODED_MAX_BYTES = 256 * 1024, /* of encoded parameters, and of a path */
+};
+
+void planner_init(struct planner *planner, uint64_t seed)
+{
+    *planner = (struct planner){.dice = seed};
+    arena_init(&planner->scratch, SCRATCH_MAX);
+    buffer_init(&planner->block, BLOCK_MAX);
+    buffer_init(&planner->params, ENCODED_MAX_BYTES);
+    buffer_init(&planner->canonical, ENCODED_MAX_BYTES);
+}
+
+void planner_done(struct planner *planner)
+{
+    arena_done(&planner->scratch);
+    buffer_done(&planner->block);
+    buffer_done(&planner->params);
+    buffer_done(&planner->canonical);
+}
+
+void planner_reset(struct planner *planner)
+{
+    arena_reset(&planner->scratch);
+}
+
+struct str planner_allow(struct planner *planner, uint32_t methods)
+{
+    struct str list = {0};
+
+    if (methods & 1u << ROUTE_METHOD_GET)
+        methods |= 1u << ROUTE_METHOD_HEAD; /* HEAD is served by GET's rule */
+    for (int method = ROUTE_METHOD_ANY + 1; method < ROUTE_METHOD_COUNT; method++) {
+        struct str name = route_method_name((enum route_method)method);
+
+        if (!(methods & 1u << method))
+            continue;
+        list = list.len ? arena_printf(&planner->scratch, STR_FMT ", " STR_FMT, STR_ARG(list),
+                                       STR_ARG(name))
+                        : name;
+    }
+    return list;
+}
+
+/* ---- match ---- */
+
+struct conditions {
+    const struct http_request *request;
+    struct arena *scratch;
+    char *room;  /* for a decoded query parameter; made once, as a value is looked at only once */
+    bool failed; /* no memory: whether a condition holds is not known */
+};
+
+static bool header_value(void *context, struct str name, struct str *ret_value)
+{
+    struct conditions *conditions = context;
+    bool found = false;
+
+    for (size_t i = 0; i < conditions->request->header_count; i++) {
+        const struct http_header *header = &conditions->request->headers[i];
+        struct str joined = header->value;
+
+        if (!str_equal_nocase(header->name, name))
+            continue;
+        if (found) {
+            joined = arena_printf(conditions->scratch, STR_FMT ", " STR_FMT, STR_ARG(*ret_value),
+                                  STR_ARG(header->value));
+            if (!joined.ptr) {
+                conditions->failed = true;
+                return false;
+            }
+        }
+        *ret_value = joined;
+        found = true;
+    }
+    return found;
+}
+
+static bool param_value(void *context, struct str name, struct str *ret_value)
+{
+    struct conditions *conditions = context;
+    struct str query = conditions->request->query;
+
+    if (!query.len)
+        return false;
+    if (!conditions->room)
+        conditions->room = arena_take(conditions->scratch, query.len);
+    conditions->failed |= !conditions->room;
+    return conditions->room && path_query_find(query, name, conditions->room, ret_value) == 1;
+}
+
+enum problem planner_match(struct planner *planner, const struct route_table *table,
+                           const struct http_request *request, struct str host,
+                           struct plan *ret_plan)
+{
+    struct conditions conditions = {.request = request, .scratch = &planner->scratch};
+    struct route_request asked = {
+        .host = host,
+        .segments = planner->segments,
+        .method = request->method,
+        .header = header_value,
+        .param = param_value,
+        .context = &conditions,
+    };
+    char *room = arena_take(&planner->scratch, request->path.len);
+    enum problem problem;
+    bool trouble = false;
+    int count;
+
+    *ret_plan = (struct plan){0};
+    if (!room)
+        return PROBLEM_INTERNAL;
+    count = path_split(request->path, room, planner->segments, PLAN_SEGMENTS_MAX);
+    if (count < 0)
+        return count == -E2BIG ? PROBLEM_TARGET_TOO_LONG : PROBLEM_BAD_TARGET;
+    if (!table)
+        return PROBLEM_NOT_READY;
+    buffer_clear(&planner->canonical, SIZE_MAX);
+    if (path_encode(planner->segments, (size_t)count, &planner->canonical) < 0)
+        return PROBLEM_TARGET_TOO_LONG;
+    asked.canonical_path = buffer_view(&planner->canonical);
+    asked.segment_count = planner->segment_count = (size_t)count;
+    switch (route_table_match(table, &asked, &planner->scratch, &ret_plan->hit, &trouble)) {
+    case ROUTE_FOUND:
+        problem = PROBLEM_NONE;
+        break;
+    case ROUTE_METHOD_NOT_ALLOWED:
+        ret_plan->allowed = ret_plan->hit.allowed;
+        problem = PROBLEM_BAD_METHOD;
+        break;
+    case ROUTE_GAVE_UP:
+        problem = PROBLEM_INTERNAL;
+        break;
+    default:
+        problem = PROBLEM_NO_ROUTE;
+        break;
+    }
+    planner->match_troubles += trouble;
+    return conditions.failed ? PROBLEM_INTERNAL : problem;
+}
+
+/* ---- request ---- */
+
+/* splitmix64 */
+static uint64_t roll(struct planner *planner)
+{
+    uint64_t z = planner->dice += 0x9E3779B97F4A7C15u;
+
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static size_t choose_backend(struct planner *planner, const struct route_rule *rule)
+{
+    uint64_t left;
+
+    if (rule->backend_count == 1)
+        return 0;
+    left = roll(planner) % rule->weight_total;
+    for (size_t i = 0; i < rule->backend_count; i++) {
+        if (left < rule->backends[i].weight)
+            return i;
+        left -= rule->backends[i].weight;
+    }
+    return rule->backend_count - 1;
+}
+
+/* Metropolis-Param-<name> for each placeholder of the path. */
+static enum problem collect_params(struct planner *planner, const struct route_match *matched,
+                                   struct http_header *params, size_t *ret_count)
+{
+    size_t count = 0, bytes = 0;
+
+    *ret_count = 0;
+    if (matched->path_type != ROUTE_PATH_TEMPLATE)
+        return PROBLEM_NONE;
+    for (size_t i = 0; i < planner->segment_count; i++)
+        bytes += 3 * planner->segments[i].len + 2;
+    buffer_clear(&planner->params, SIZE_MAX);
+    if (!buffer_reserve(&planner->params, bytes)) /* now nothing moves while values are borrowed */
+        return PROBLEM_TARGET_TOO_LONG;
+    for (size_t i = 0; i < matched->segment_count; i++) {
+        const struct route_segment *segment = &matched->segments[i];
+        size_t last = segment->kind == ROUTE_SEGMENT_REST ? planner->segment_count : i + 1;
+        size_t begun = buffer_length(&planner->params);
+        int code = 0;
+
+        if (segment->kind == ROUTE_SEGMENT_LITERAL)
+            continue;
+        for (size_t s = i; s < last && !code; s++) {
+            if (s > i)
+                code = buffer_append_byte(&planner->params, '.');
+            if (!code)
+                code = subject_encode_token(planner->segments[s], &planner->params);
+        }
+        if (code)
+            return PROBLEM_INTERNAL;
+        params[count].name = segment->text;
+        params[count++].value = str_after(buffer_view(&planner->params), begun);
+    }
+    *ret_count = count;
+    return PROBLEM_NONE;
+}
+
+static enum problem encode(struct planner *planner, const struct http_request *request,
+                           const struct origin *origin, int64_t now_ms, struct plan *plan)
+{
+    struct http_header params[ROUTE_SEGMENTS_MAX];
+    struct http_request_meta meta = {
+        .method = route_method_name(request->method),
+        .path = request->path,
+        .query = request->query,
+        .host = origin->authority,
+        .scheme = origin->scheme,
+        .route = plan->hit.route->label,
+        .remote_addr = origin->remote_addr,
+        .timeout_ms = plan->hit.rule->timeout_ms,
+        .sent_ms = (uint64_t)now_ms,
+        .request_id = origin->request_id,
+        .traceparent = origin->traceparent,
+        .forwarded_for = origin->forwarded_for,
+        .forwarded_proto = origin->forwarded_proto,
+        .forwarded_host = origin->forwarded_host,
+        .params = params,
+        .trusted = origin->trusted,
+    };
+    unsigned dropped = 0;
+    enum problem problem = collect_params(planner, plan->hit.match, params, &meta.param_count);
+
+    if (problem)
+        return problem;
+    for (bool second = false;; second = true) {
+        buffer_clear(&planner->block, SIZE_MAX);
+        switch (http_request_encode(&meta, request->headers, request->header_count,
+                                    &planner->scratch, &planner->block, &dropped, &plan->detail)) {
+        case 0:
+            planner->fields_dropped += dropped;
+            return PROBLEM_NONE;
+        case -ENOBUFS:
+            return PROBLEM_HEAD_TOO_LARGE;
+        case -ENOMEM:
+            return PROBLEM_INTERNAL;
+        default:
+            break;
+        }
+        if (second || !fields_fit(request, &planner->scratch))
+            return PROBLEM_BAD_FIELD;
+    }
+}
+
+static enum problem address(struct planner *planner, struct plan *plan)
+{
+    const struct route_hit *hit = &plan->hit;
+    const struct route_target *target;
+    int length;
+
+    if (hit->rule->weight_total == 0)
+        return PROBLEM_NO_RESPONDERS; /* its author takes all backends out */
+    target = &hit->match->targets[choose_backend(planner, hit->rule)];
+    length = subject_build(target, planner->segments, planner->segment_count, hit->method,
+                           planner->subject);
+    if (length < 0)
+        return length == -E2BIG ? PROBLEM_TARGET_TOO_LONG : PROBLEM_BAD_TARGET;
+    plan->subject = str_make(planner->subject, (size_t)length);
+    return PROBLEM_NONE;
+}
+
+enum problem planner_fill(struct planner *planner, const struct http_request *request,
+                          const struct origin *origin, int64_t now_ms, struct plan *plan)
+{
+    enum problem problem = address(planner, plan);
+
+    if (!problem)
+        problem = encode(planner, request, origin, now_ms, plan);
+    plan->block = buffer_view(&planner->block);
+    return problem;
+}

@@ -1,0 +1,160 @@
+/*
+ * jetstream: requests and answers of JetStream's API, and reply subjects of deliveries:
+ *
+ *   $JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>
+ *   $JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>[...]
+ */
+#include "dataplane/table/jetstream.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <string.h>
+#include <yyjson.h>
+
+enum { TOKENS_SHORT = 9, TOKENS_LONG = 11, TOKENS_MAX = 16 };
+
+static int read_number(struct str text, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+
+    if (text.len == 0 || text.len > 20)
+        return -EINVAL;
+    for (size_t i = 0; i < text.len; i++) {
+        uint64_t digit = (uint64_t)(text.ptr[i] - '0');
+
+        if (text.ptr[i] < '0' || text.ptr[i] > '9' || number > (UINT64_MAX - digit) / 10)
+            return -EINVAL;
+        number = number * 10 + digit;
+    }
+    *ret_number = number;
+    return 0;
+}
+
+int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery *ret_delivery)
+{
+    struct str tokens[TOKENS_MAX], rest = reply_subject;
+    struct jetstream_delivery delivery;
+    size_t count = 0, first;
+
+    if (!str_starts_with(reply_subject, STR_LIT("$JS.ACK.")))
+        return -EINVAL;
+    for (const char *dot = rest.ptr; dot && count < TOKENS_MAX;) {
+        dot = memchr(rest.ptr, '.', rest.len);
+        tokens[count++] = str_make(rest.ptr, dot ? (size_t)(dot - rest.ptr) : rest.len);
+        if (dot)
+            rest = str_after(rest, (size_t)(dot - rest.ptr) + 1);
+    }
+    if (count != TOKENS_SHORT && count < TOKENS_LONG)
+        return -EINVAL;
+    first = count == TOKENS_SHORT ? 5 : 7;
+    if (read_number(tokens[first], &delivery.stream_sequence) ||
+        read_number(tokens[first + 1], &delivery.consumer_sequence) ||
+        read_number(tokens[first + 3], &delivery.pending))
+        return -EINVAL;
+    *ret_delivery = delivery;
+    return 0;
+}
+
+/* Names and subjects of ours hold nothing that JSON would escape. */
+int jetstream_write_consumer(struct buffer *out, const char *stream, const char *filter,
+                             const char *deliver_subject, unsigned heartbeat_ms)
+{
+    return buffer_printf(out,
+                         "{\"stream_name\":\"%s\",\"config\":{\"deliver_subject\":\"%s\","
+                         "\"filter_subject\":\"%s\",\"deliver_policy\":\"all\","
+                         "\"ack_policy\":\"none\",\"replay_policy\":\"instant\",\"max_deliver\":1,"
+                         "\"flow_control\":true,\"idle_heartbeat\":%llu,\"mem_storage\":true,"
+                         "\"num_replicas\":1}}",
+                         stream, deliver_subject, filter, heartbeat_ms * 1000000ull);
+}
+
+int jetstream_write_get_last(struct buffer *out, const char *subject)
+{
+    return buffer_printf(out, "{\"last_by_subj\":\"%s\"}", subject);
+}
+
+/* The answer's document, for the caller to free, unless it is an error. */
+static int open_answer(struct str answer, yyjson_doc **ret_doc)
+{
+    yyjson_doc *doc = yyjson_read(answer.ptr, answer.len, 0);
+    yyjson_val *root = yyjson_doc_get_root(doc), *error = yyjson_obj_get(root, "error");
+    int result = 0;
+
+    if (!yyjson_is_obj(root))
+        result = -EPROTO;
+    else if (error)
+        result = yyjson_get_int(yyjson_obj_get(error, "code")) == 404 ? -ENOENT : -EREMOTEIO;
+    if (result)
+        yyjson_doc_free(doc);
+    else
+        *ret_doc = doc;
+    return result;
+}
+
+int jetstream_read_created(struct str answer, uint64_t *ret_pending)
+{
+    yyjson_doc *doc;
+    yyjson_val *pending;
+    int result = open_answer(answer, &doc);
+
+    if (result)
+        return result;
+    pending = yyjson_obj_get(yyjson_doc_get_root(doc), "num_pending");
+    if (yyjson_is_uint(pending))
+        *ret_pending = yyjson_get_uint(pending);
+    else
+        result = -EPROTO;
+    yyjson_doc_free(doc);
+    return result;
+}
+
+static int decode_base64(const char *text, size_t len, struct buffer *out)
+{
+    char *room = buffer_reserve(out, len / 4 * 3 + 1);
+    int decoded;
+
+    if (!room)
+        return -ENOMEM;
+    decoded = EVP_DecodeBlock((unsigned char *)room, (const unsigned char *)text, (int)len);
+    if (decoded < 0)
+        return -EPROTO;
+    for (size_t i = len; i > 0 && text[i - 1] == '=' && decoded > 0; i--)
+        decoded--;
+    buffer_commit(out, (size_t)decoded);
+    return 0;
+}
+
+int jetstream_read_stored(struct str answer, uint64_t *ret_sequence, struct buffer *out)
+{
+    yyjson_doc *doc;
+    yyjson_val *message, *sequence, *data;
+    int result = open_answer(answer, &doc);
+
+    if (result)
+        return result;
+    message = yyjson_obj_get(yyjson_doc_get_root(doc), "message");
+    sequence = yyjson_obj_get(message, "seq");
+    data = yyjson_obj_get(message, "data");
+    if (!yyjson_is_uint(sequence))
+        result = -EPROTO;
+    else if (yyjson_is_str(data))
+        result = decode_base64(yyjson_get_str(data), yyjson_get_len(data), out);
+    if (!result)
+        *ret_sequence = yyjson_get_uint(sequence);
+    yyjson_doc_free(doc);
+    return result;
+}
+
+int jetstream_read_published(struct str answer)
+{
+    yyjson_doc *doc;
+    int result = open_answer(answer, &doc);
+
+    if (result)
+        return result;
+    if (!yyjson_is_uint(yyjson_obj_get(yyjson_doc_get_root(doc), "seq")))
+        result = -EPROTO;
+    yyjson_doc_free(doc);
+    return result;
+}

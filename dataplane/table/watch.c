@@ -1,0 +1,721 @@
+/*
+ * watch: the table thread.
+ *
+ *   AWAY ──connected──▶ PAUSED ──▶ ASKED ──consumer──▶ REPLAYING ──complete──▶ LIVE
+ *     ▲                   ▲          │                     │                    │
+ *     │                   └── gap ───┴─────────────────────┴────────────────────┘
+ *     └── connection lost ── any
+ *
+ * The consumer is ordered in JetStream's sense: no acks, one delivery, flow control, heartbeats;
+ * but a gap never makes it go on from where it was. A library's ordered consumer would, and after
+ * the bucket was recreated it would miss what was written before. So the consumer is a plain
+ * subscription here, its numbers are checked here, and any doubt leads to a replay from the start.
+ *
+ * A replay goes into the entries' wanted side; the loops serve the last table until its end, and
+ * only if the head says `complete` does it become the next table. LIVE, each batch of messages that
+ * waited becomes one table: the first change goes out at once, and what gathers while a table is
+ * made goes out with the next.
+ *
+ * The thread waits in one place (feed_wait) and blocks nowhere else but while it connects. What
+ * other threads may ask for lies under one lock, held while entries change.
+ */
+#include "dataplane/table/watch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/table/ack.h"
+#include "dataplane/table/entries.h"
+#include "dataplane/table/feed.h"
+#include "dataplane/table/jetstream.h"
+#include "lib/base/log.h"
+#include "lib/base/metrics.h"
+#include "lib/base/random.h"
+
+enum {
+    HEARTBEAT_MS = 1000,
+    SILENCE_MS = 3 * HEARTBEAT_MS, /* then the consumer counts as lost */
+    ASK_MS = 2000,
+    HEAD_INTERVAL_MS = 5000,
+    BACKOFF_LEAST_MS = 250,
+    BACKOFF_MOST_MS = 2000,
+    WAIT_MOST_MS = 1000,
+    READY_WITHOUT_ACK_MS = 2000,
+    GOODBYE_MS = 500,
+    BATCH_MAX = 1024,
+    UNADOPTED_MAX = 64, /* versions that loops have not taken yet; then changes gather */
+    NAME_MAX_BYTES = 384,
+};
+
+enum reading { AWAY, PAUSED, ASKED, REPLAYING, LIVE };
+
+struct watch {
+    struct feed *feed;
+    struct swap *swap;
+    pthread_t thread;
+    char *strings[7];                                    /* copies of what the options named */
+    char stream[NAME_MAX_BYTES], prefix[NAME_MAX_BYTES]; /* "$KV.<bucket>." */
+    char api[NAME_MAX_BYTES];                            /* "$JS.API." */
+    char ack_subject[2 * NAME_MAX_BYTES];
+
+    /* of the thread */
+    enum reading reading;
+    uint64_t retry_ms, backoff_ms;
+    uint64_t heard_ms, asked_ms, head_ms; /* last message; creation asked; head to be asked */
+    uint32_t follow_id, create_ask, head_ask;
+    uint64_t sequence, consumer_sequence; /* of the last message of this consumer */
+    bool caught_up, advanced;             /* to the bucket's end; since the last publish */
+    struct table_head head;               /* as this consumer told it */
+    bool has_head;
+    uint64_t head_sequence;
+    struct route_table *table;
+    char lineage[TABLE_ID_MAX + 1], lineage_before[TABLE_ID_MAX + 1];
+    uint64_t lineage_number; /* the first version of lineage */
+    uint64_t published;      /* number of the newest version */
+    uint64_t applied_ms;     /* when the loops first served a table; 0: not yet */
+    struct ack ack;
+    struct buffer text; /* scratch */
+    struct random_source random;
+
+    atomic_bool stopping, ready;
+    _Atomic(const char *) reason;
+
+    pthread_mutex_t lock;
+    struct entries *entries; /* written with the lock held, by the thread alone */
+    struct watch_numbers {
+        uint64_t revision, applied, routes, rejected, replays, acks, ack_failures, live;
+    } numbers; /* as last shown */
+};
+
+/* ---- what others see ---- */
+
+static void set_reason(struct watch *watch, const char *reason)
+{
+    if (atomic_exchange(&watch->reason, reason) == reason)
+        return;
+    log_info("table", LOG_TEXT("state", reason), LOG_TEXT("bucket", watch->stream));
+}
+
+static void show_numbers(struct watch *watch, uint64_t revision, uint64_t applied)
+{
+    pthread_mutex_lock(&watch->lock);
+    watch->numbers.revision = revision;
+    watch->numbers.applied = applied;
+    watch->numbers.routes = entries_served(watch->entries);
+    watch->numbers.rejected = entries_rejected_total(watch->entries);
+    watch->numbers.acks = watch->ack.stored;
+    watch->numbers.ack_failures = watch->ack.failed;
+    watch->numbers.live = watch->reading == LIVE;
+    pthread_mutex_unlock(&watch->lock);
+}
+
+/* ---- beginning anew ---- */
+
+static void pause_for(struct watch *watch, uint64_t delay_ms)
+{
+    feed_unfollow(watch->feed);
+    watch->reading = PAUSED;
+    watch->retry_ms = feed_now_ms() + delay_ms;
+}
+
+static uint64_t next_backoff_ms(struct watch *watch)
+{
+    uint64_t half = watch->backoff_ms / 2;
+
+    watch->backoff_ms *= 2;
+    if (watch->backoff_ms > BACKOFF_MOST_MS)
+        watch->backoff_ms = BACKOFF_MOST_MS;
+    return half + random_u64(&watch->random) % (half + 1);
+}
+
+/* After a while, longer each time until a replay was complete. */
+static void pause_on(struct watch *watch, const char *reason)
+{
+    set_reason(watch, reason);
+    pause_for(watch, next_backoff_ms(watch));
+}
+
+static void go_away(struct watch *watch, const char *reason)
+{
+    set_reason(watch, reason);
+    feed_disconnect(watch->feed);
+    ack_lost(&watch->ack);
+    watch->reading = AWAY;
+    watch->retry_ms = feed_now_ms() + next_backoff_ms(watch);
+}
+
+static void connect_feed(struct watch *watch)
+{
+    static const char cannot_connect[] = "cannot connect to NATS";
+    const char *reason = NULL;
+
+    if (feed_connect(watch->feed, &reason)) {
+        if (atomic_load(&watch->reason) != cannot_connect)
+            log_warn("the table's watch cannot connect", LOG_TEXT("reason", reason));
+        go_away(watch, cannot_connect);
+        return;
+    }
+    pause_for(watch, 0);
+}
+
+static void ask_consumer(struct watch *watch)
+{
+    char deliver[NAME_MAX_BYTES], subject[3 * NAME_MAX_BYTES], filter[NAME_MAX_BYTES + 1];
+
+    entries_begin(watch->entries);
+    watch->sequence = watch->consumer_sequence = 0;
+    watch->caught_up = watch->has_head = false;
+    watch->head_ask = 0;
+    snprintf(subject, sizeof(subject), "%sCONSUMER.CREATE.%s", watch->api, watch->stream);
+    snprintf(filter, sizeof(filter), "%s>", watch->prefix);
+    buffer_clear(&watch->text, SIZE_MAX);
+    if (feed_follow(watch->feed, &watch->follow_id, deliver, sizeof(deliver)) ||
+        jetstream_write_consumer(&watch->text, watch->stream, filter, deliver, HEARTBEAT_MS) ||
+        feed_ask(watch->feed, subject, buffer_view(&watch->text), &watch->create_ask)) {
+        go_away(watch, "the connection to NATS is lost");
+        return;
+    }
+    watch->reading = ASKED;
+    watch->asked_ms = feed_now_ms();
+}
+
+static void begin_replay(struct watch *watch)
+{
+    if (watch->reading != ASKED)
+        return;
+    watch->reading = REPLAYING;
+    watch->heard_ms = feed_now_ms();
+    watch->head_ms = watch->heard_ms + HEAD_INTERVAL_MS;
+    set_reason(watch, "reading the table");
+}
+
+/* ---- the head ---- */
+
+/* Another lineage, or an older head of the same: whatever was read is of another life. */
+static bool head_differs(const struct watch *watch, const struct table_head *head,
+                         uint64_t sequence)
+{
+    return !watch->has_head || strcmp(head->lineage, watch->head.lineage) != 0 ||
+           sequence < watch->head_sequence;
+}
+
+static void on_head(struct watch *watch, uint64_t sequence, struct str value, bool deleted)
+{
+    struct table_head head = {0};
+    bool good = !deleted && table_head_read(value, &head) == 0;
+
+    if (watch->reading == LIVE && (!good || strcmp(head.lineage, watch->head.lineage) != 0)) {
+        log_info("the table begins a new life", LOG_TEXT("bucket", watch->stream));
+        pause_for(watch, 0);
+        return;
+    }
+    watch->has_head = good;
+    watch->head = head;
+    watch->head_sequence = sequence;
+}
+
+static void ask_head(struct watch *watch)
+{
+    char subject[3 * NAME_MAX_BYTES], key[NAME_MAX_BYTES + 8];
+
+    watch->head_ms = feed_now_ms() + HEAD_INTERVAL_MS;
+    snprintf(subject, sizeof(subject), "%sSTREAM.MSG.GET.%s", watch->api, watch->stream);
+    snprintf(key, sizeof(key), "%s_table", watch->prefix);
+    buffer_clear(&watch->text, SIZE_MAX);
+    if (jetstream_write_get_last(&watch->text, key) ||
+        feed_ask(watch->feed, subject, buffer_view(&watch->text), &watch->head_ask))
+        go_away(watch, "the connection to NATS is lost");
+}
+
+/* No answer is no news: JetStream may be down, and what is served stays right. */
+static void on_head_answer(struct watch *watch, struct str answer)
+{
+    struct table_head head;
+    uint64_t sequence;
+    int result;
+
+    if (watch->reading != LIVE)
+        return;
+    buffer_clear(&watch->text, SIZE_MAX);
+    result = jetstream_read_stored(answer, &sequence, &watch->text);
+    if (!result)
+        result = table_head_read(buffer_view(&watch->text), &head);
+    if (result == -ENOENT || result == -EINVAL ||
+        (!result && head_differs(watch, &head, sequence))) {
+        log_info("the table is not the one that was read", LOG_TEXT("bucket", watch->stream));
+        pause_for(watch, 0);
+    }
+}
+
+/* ---- messages ---- */
+
+static struct str payload_of(natsMsg *message)
+{
+    return str_make(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message));
+}
+
+static bool has_header(natsMsg *message, const char *name, const char **ret_value)
+{
+    return natsMsgHeader_Get(message, name, ret_value) == NATS_OK;
+}
+
+/* A write without a value: by a key's deletion, or a marker that the server left. */
+static bool is_deletion(natsMsg *message)
+{
+    const char *value;
+
+    if (has_header(message, "KV-Operation", &value))
+        return strcmp(value, "PUT") != 0;
+    return has_header(message, "Nats-Marker-Reason", &value);
+}
+
+static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint64_t sequence)
+{
+    uint64_t rejected = entries_rejected_version(watch->entries);
+    struct table_rejection newest;
+    int result = 0;
+
+    pthread_mutex_lock(&watch->lock);
+    if (is_deletion(message))
+        entries_delete(watch->entries, key);
+    else
+        result = entries_put(watch->entries, key, sequence, payload_of(message));
+    pthread_mutex_unlock(&watch->lock);
+    if (result)
+        pause_on(watch, "out of memory while reading the table");
+    if (entries_rejected_version(watch->entries) != rejected &&
+        entries_rejected(watch->entries, &newest, 1) && newest.sequence == sequence)
+        log_warn("entry rejected", LOG_TEXT("key", newest.key), LOG_U64("sequence", sequence),
+                 LOG_TEXT("reason", newest.reason));
+}
+
+static void on_delivery(struct watch *watch, natsMsg *message,
+                        const struct jetstream_delivery *delivery)
+{
+    struct str subject = str_from(natsMsg_GetSubject(message)), prefix = str_from(watch->prefix);
+    struct str key;
+
+    if (delivery->consumer_sequence != watch->consumer_sequence + 1 ||
+        delivery->stream_sequence <= watch->sequence || !str_starts_with(subject, prefix)) {
+        pause_on(watch, "a gap in the table's stream: reading it anew");
+        return;
+    }
+    watch->consumer_sequence = delivery->consumer_sequence;
+    watch->sequence = delivery->stream_sequence;
+    watch->caught_up |= delivery->pending == 0;
+    watch->advanced = true;
+    key = str_after(subject, prefix.len);
+    if (str_equal(key, STR_LIT("_table")))
+        on_head(watch, watch->sequence, payload_of(message), is_deletion(message));
+    else if (key.len > 0 && key.ptr[0] != '_') /* other such keys are for versions to come */
+        on_entry(watch, message, key, watch->sequence);
+}
+
+/* Heartbeats say which message was the last; flow control waits for an answer. */
+static void on_control(struct watch *watch, natsMsg *message)
+{
+    const char *reply = natsMsg_GetReply(message), *value;
+
+    if (has_header(message, "Nats-Last-Consumer", &value) &&
+        strtoull(value, NULL, 10) != watch->consumer_sequence) {
+        pause_on(watch, "a gap in the table's stream: reading it anew");
+        return;
+    }
+    if (!reply && !has_header(message, "Nats-Consumer-Stalled", &reply))
+        return;
+    if (str_starts_with(str_from(reply), STR_LIT("$JS.FC.")))
+        feed_publish(watch->feed, reply);
+}
+
+static void on_message(struct watch *watch, natsMsg *message)
+{
+    struct jetstream_delivery delivery;
+
+    begin_replay(watch);
+    watch->heard_ms = feed_now_ms();
+    if (jetstream_read_delivery(str_from(natsMsg_GetReply(message)), &delivery) == 0)
+        on_delivery(watch, message, &delivery);
+    else
+        on_control(watch, message);
+}
+
+static void on_created(struct watch *watch, natsMsg *message)
+{
+    uint64_t pending = 0;
+    int result = natsMsg_IsNoResponders(message)
+                     ? -EREMOTEIO
+                     : jetstream_read_created(payload_of(message), &pending);
+
+    if (result == -ENOENT)
+        pause_on(watch, "the table's bucket does not exist yet: a controller creates it");
+    else if (result)
+        pause_on(watch, "JetStream is not available");
+    else
+        begin_replay(watch);
+    if (!result && pending == 0 && watch->consumer_sequence == 0)
+        watch->caught_up = true; /* an empty bucket sends no last message */
+}
+
+static void on_answer(struct watch *watch, uint32_t id, natsMsg *message)
+{
+    bool stored;
+
+    if (id == watch->create_ask && (watch->reading == ASKED || watch->reading == REPLAYING))
+        on_created(watch, message);
+    else if (id == watch->head_ask && !natsMsg_IsNoResponders(message))
+        on_head_answer(watch, payload_of(message));
+    else if (id == watch->ack.asked) {
+        stored =
+            !natsMsg_IsNoResponders(message) && jetstream_read_published(payload_of(message)) == 0;
+        ack_answered(&watch->ack, id, stored, feed_now_ms());
+    }
+}
+
+/* ---- the next table ---- */
+
+static int publish(struct watch *watch)
+{
+    struct route *const *retired;
+    struct route_table *table;
+    size_t retired_count;
+    int64_t number;
+
+    if (entries_commit(watch->entries, watch->table, &table, &retired, &retired_count))
+        return -ENOMEM;
+    number =
+        swap_publish(watch->swap, route_table_ref(table), watch->sequence, retired, retired_count);
+    if (number < 0) {
+        route_table_unref(table);
+        route_table_unref(table);
+        return -ENOMEM;
+    }
+    entries_settle(watch->entries);
+    route_table_unref(watch->table);
+    watch->table = table;
+    watch->published = (uint64_t)number;
+    watch->advanced = false;
+    return 0;
+}
+
+static int publish_replay(struct watch *watch)
+{
+    int result;
+
+    entries_sweep(watch->entries);
+    result = publish(watch);
+    if (result)
+        return result;
+    if (strcmp(watch->lineage, watch->head.lineage) != 0) {
+        memcpy(watch->lineage_before, watch->lineage, sizeof(watch->lineage));
+        memcpy(watch->lineage, watch->head.lineage, sizeof(watch->lineage));
+        watch->lineage_number = watch->published;
+    }
+    watch->reading = LIVE;
+    watch->backoff_ms = BACKOFF_LEAST_MS;
+    watch->numbers.replays++;
+    return 0;
+}
+
+static void publish_what_is_new(struct watch *watch)
+{
+    uint64_t adopted;
+    int result = 0;
+
+    swap_applied(watch->swap, &adopted);
+    pthread_mutex_lock(&watch->lock);
+    if (watch->reading == REPLAYING && watch->caught_up && watch->has_head && watch->head.complete)
+        result = publish_replay(watch);
+    else if (watch->reading == LIVE && watch->advanced &&
+             watch->published - adopted < UNADOPTED_MAX)
+        result = publish(watch);
+    pthread_mutex_unlock(&watch->lock);
+    if (result)
+        pause_on(watch, "out of memory while making the table");
+    else if (watch->reading == LIVE)
+        set_reason(watch, "serving the table");
+    else if (watch->reading == REPLAYING && watch->caught_up)
+        set_reason(watch, "the table is not complete yet: a controller is to write it");
+}
+
+/* ---- acks and readiness ---- */
+
+static uint32_t send_ack(struct watch *watch)
+{
+    uint32_t id;
+
+    buffer_clear(&watch->text, SIZE_MAX);
+    if (table_ack_write(&watch->ack.value, &watch->text) ||
+        feed_ask(watch->feed, watch->ack_subject, buffer_view(&watch->text), &id))
+        return 0;
+    return id;
+}
+
+static void tell_applied(struct watch *watch)
+{
+    uint64_t number, revision = swap_applied(watch->swap, &number), now_ms = feed_now_ms();
+
+    swap_collect(watch->swap, entries_route_freed, watch->entries);
+    if (number > 0) {
+        if (!watch->applied_ms)
+            watch->applied_ms = now_ms;
+        ack_update(&watch->ack,
+                   number >= watch->lineage_number ? watch->lineage : watch->lineage_before,
+                   revision, watch->entries);
+    }
+    if (watch->reading != AWAY && ack_due(&watch->ack, now_ms))
+        ack_sent(&watch->ack, send_ack(watch), now_ms);
+    if (watch->applied_ms &&
+        (watch->ack.stored > 0 || now_ms - watch->applied_ms >= READY_WITHOUT_ACK_MS))
+        atomic_store(&watch->ready, true);
+    show_numbers(watch, watch->reading == LIVE ? watch->sequence : watch->numbers.revision,
+                 revision);
+}
+
+/* ---- the thread ---- */
+
+static void act_on_time(struct watch *watch)
+{
+    uint64_t now_ms = feed_now_ms();
+
+    if (watch->reading != AWAY && !feed_connected(watch->feed))
+        go_away(watch, "the connection to NATS is lost");
+    if (watch->reading == AWAY && now_ms >= watch->retry_ms)
+        connect_feed(watch);
+    if (watch->reading == PAUSED && now_ms >= watch->retry_ms)
+        ask_consumer(watch);
+    if (watch->reading == ASKED && now_ms >= watch->asked_ms + ASK_MS)
+        pause_on(watch, "JetStream does not answer");
+    if ((watch->reading == REPLAYING || watch->reading == LIVE) &&
+        now_ms > watch->heard_ms + SILENCE_MS)
+        pause_on(watch, "no heartbeat of the table's stream: reading it anew");
+    if (watch->reading == LIVE && now_ms >= watch->head_ms)
+        ask_head(watch);
+}
+
+static uint64_t next_deadline_ms(const struct watch *watch)
+{
+    uint64_t deadline_ms = feed_now_ms() + WAIT_MOST_MS;
+    uint64_t ack_ms = watch->reading == AWAY ? UINT64_MAX : ack_deadline_ms(&watch->ack);
+
+    if ((watch->reading == AWAY || watch->reading == PAUSED) && watch->retry_ms < deadline_ms)
+        deadline_ms = watch->retry_ms;
+    if (watch->reading == LIVE && watch->head_ms < deadline_ms)
+        deadline_ms = watch->head_ms;
+    return ack_ms < deadline_ms ? ack_ms : deadline_ms;
+}
+
+static void take_items(struct watch *watch)
+{
+    struct feed_item items[BATCH_MAX];
+    size_t count = feed_take(watch->feed, items, BATCH_MAX);
+
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].kind == FEED_ANSWER)
+            on_answer(watch, items[i].id, items[i].message);
+        else if (items[i].id == watch->follow_id && watch->reading >= ASKED)
+            on_message(watch, items[i].message);
+        natsMsg_Destroy(items[i].message);
+    }
+}
+
+/* One last word, so that nobody waits for this pod. */
+static void say_goodbye(struct watch *watch)
+{
+    uint64_t end_ms = feed_now_ms() + GOODBYE_MS;
+
+    if (watch->reading == AWAY || !watch->ack.started)
+        return;
+    watch->reading = PAUSED;
+    watch->ack.value.goodbye = true;
+    ack_sent(&watch->ack, send_ack(watch), feed_now_ms());
+    while (watch->ack.asked && feed_now_ms() < end_ms && feed_connected(watch->feed)) {
+        feed_wait(watch->feed, end_ms);
+        take_items(watch);
+    }
+}
+
+static void *run(void *context)
+{
+    struct watch *watch = context;
+
+    while (!atomic_load(&watch->stopping)) {
+        act_on_time(watch);
+        take_items(watch);
+        publish_what_is_new(watch);
+        tell_applied(watch);
+        feed_wait(watch->feed, next_deadline_ms(watch));
+    }
+    say_goodbye(watch);
+    feed_disconnect(watch->feed);
+    return NULL;
+}
+
+/* ---- the interface ---- */
+
+/* A loop has adopted a table. */
+static void on_adopted(void *context)
+{
+    feed_wake(context);
+}
+
+static const char *copy(struct watch *watch, size_t index, const char *text)
+{
+    if (text)
+        watch->strings[index] = strdup(text);
+    return watch->strings[index];
+}
+
+static int name_things(struct watch *watch, const struct watch_options *options)
+{
+    const char *domain = options->js_domain;
+    bool has_domain = domain && *domain;
+    int most = NAME_MAX_BYTES - 64;
+
+    if (strlen(options->gateway) > 63 || strlen(options->pod) > 253 ||
+        (has_domain && strlen(domain) > 128))
+        return -EINVAL;
+    snprintf(watch->stream, sizeof(watch->stream), "KV_metropolis-%.*s", most, options->gateway);
+    snprintf(watch->prefix, sizeof(watch->prefix), "$KV.metropolis-%.*s.", most, options->gateway);
+    snprintf(watch->api, sizeof(watch->api), has_domain ? "$JS.%.*s.API." : "$JS.%.*sAPI.", most,
+             has_domain ? domain : "");
+    /* A write to a bucket of another domain goes through that domain's API. */
+    snprintf(watch->ack_subject, sizeof(watch->ack_subject), "%s$KV.metropolis_acks.%s.%s",
+             has_domain ? watch->api : "", options->gateway, options->pod);
+    return 0;
+}
+
+static void watch_free(struct watch *watch)
+{
+    feed_free(watch->feed);
+    route_table_unref(watch->table);
+    entries_free(watch->entries);
+    buffer_done(&watch->text);
+    pthread_mutex_destroy(&watch->lock);
+    for (size_t i = 0; i < sizeof(watch->strings) / sizeof(watch->strings[0]); i++)
+        free(watch->strings[i]);
+    free(watch);
+}
+
+int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch)
+{
+    struct watch *watch = calloc(1, sizeof(*watch));
+    struct feed_options feed_options;
+    char boot[23];
+    int result = -ENOMEM;
+
+    if (!watch)
+        return -ENOMEM;
+    pthread_mutex_init(&watch->lock, NULL);
+    random_init(&watch->random);
+    buffer_init(&watch->text, TABLE_ACK_MAX + ROUTE_SOURCE_MAX);
+    random_text(&watch->random, boot, sizeof(boot));
+    ack_init(&watch->ack, boot);
+    watch->swap = swap;
+    watch->backoff_ms = BACKOFF_LEAST_MS;
+    atomic_store(&watch->reason, "not connected to NATS yet");
+    feed_options = (struct feed_options){
+        .servers = copy(watch, 0, options->servers),
+        .creds_file = copy(watch, 1, options->creds_file),
+        .ca_file = copy(watch, 2, options->ca_file),
+        .inbox_prefix = copy(watch, 3, options->inbox_prefix),
+        .name = copy(watch, 4, options->pod),
+        .cert_file = copy(watch, 5, options->cert_file),
+        .key_file = copy(watch, 6, options->key_file),
+        .tls_first = options->tls_first,
+    };
+    watch->feed = feed_new(&feed_options);
+    watch->entries = entries_new(str_from(options->gateway));
+    if (!watch->feed || !watch->entries || !feed_options.servers || !feed_options.name)
+        goto fail;
+    result = name_things(watch, options);
+    if (result)
+        goto fail;
+    swap_handle(swap,
+                &(struct swap_handler){.adopted = on_adopted, .adopted_context = watch->feed});
+    result = -pthread_create(&watch->thread, NULL, run, watch);
+    if (result)
+        goto fail;
+    *ret_watch = watch;
+    return 0;
+fail:
+    watch_free(watch);
+    return result;
+}
+
+void watch_stop(struct watch *watch)
+{
+    atomic_store(&watch->stopping, true);
+    feed_wake(watch->feed);
+    pthread_join(watch->thread, NULL);
+    watch_free(watch);
+}
+
+bool watch_ready(const struct watch *watch)
+{
+    return atomic_load(&watch->ready);
+}
+
+const char *watch_reason(const struct watch *watch)
+{
+    return atomic_load(&watch->reason);
+}
+
+int watch_dump(struct watch *watch, struct buffer *out)
+{
+    int result;
+
+    pthread_mutex_lock(&watch->lock);
+    result = buffer_printf(
+        out, "{\"bucket\":\"%s\",\"revision\":%llu,\"routes\":", watch->stream + strlen("KV_"),
+        (unsigned long long)watch->numbers.applied);
+    if (!result)
+        result = entries_dump(watch->entries, out);
+    pthread_mutex_unlock(&watch->lock);
+    return result ? result : buffer_append_str(out, STR_LIT("}\n"));
+}
+
+int watch_metrics(const struct watch *watch, struct buffer *page)
+{
+    static const struct {
+        const char *name, *help;
+        enum metrics_type type;
+        size_t offset;
+    } families[] = {
+        {"metropolis_table_watch_live", "1 while changes of the table are followed.", METRICS_GAUGE,
+         offsetof(struct watch_numbers, live)},
+        {"metropolis_table_read_revision", "Stream sequence that was read last.", METRICS_GAUGE,
+         offsetof(struct watch_numbers, revision)},
+        {"metropolis_table_applied_revision", "Stream sequence that every loop serves.",
+         METRICS_GAUGE, offsetof(struct watch_numbers, applied)},
+        {"metropolis_table_routes", "Routes in the table.", METRICS_GAUGE,
+         offsetof(struct watch_numbers, routes)},
+        {"metropolis_table_rejected_entries", "Entries of the table that could not be understood.",
+         METRICS_GAUGE, offsetof(struct watch_numbers, rejected)},
+        {"metropolis_table_replays_total", "Times that the whole table was read.", METRICS_COUNTER,
+         offsetof(struct watch_numbers, replays)},
+        {"metropolis_table_acks_total", "Acks that were stored.", METRICS_COUNTER,
+         offsetof(struct watch_numbers, acks)},
+        {"metropolis_table_ack_failures_total", "Acks that were not stored.", METRICS_COUNTER,
+         offsetof(struct watch_numbers, ack_failures)},
+    };
+    struct watch_numbers numbers;
+    int result = 0;
+
+    pthread_mutex_lock((pthread_mutex_t *)&watch->lock);
+    numbers = watch->numbers;
+    pthread_mutex_unlock((pthread_mutex_t *)&watch->lock);
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !result; i++) {
+        uint64_t value;
+
+        memcpy(&value, (const char *)&numbers + families[i].offset, sizeof(value));
+        result = metrics_family(page, families[i].name, families[i].type, families[i].help);
+        if (!result)
+            result = metrics_sample(page, families[i].name, "", (double)value);
+    }
+    return result;
+}
