@@ -1,0 +1,277 @@
+/*
+ * cluster: everything about Kubernetes that is started, in order: configuration, client, identity
+ * (who owns the route tables), statuses, then Routes and endpoints.
+ *
+ * The default owner is the uid of the namespace kube-system: it is there in every cluster, lives as
+ * long as the cluster, and is the same for every replica. Two clusters that share a NATS account by
+ * mistake therefore refuse each other's tables.
+ */
+#include "controller/cluster.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+#include "controller/kube/client.h"
+#include "controller/kube/config.h"
+#include "controller/kube/endpoints.h"
+#include "controller/kube/routes.h"
+#include "controller/kube/status.h"
+#include "lib/base/log.h"
+#include "lib/base/metrics.h"
+#include "lib/wire/table_codec.h"
+
+enum { RETRY_MS = 2000, REQUEST_TIMEOUT_MS = 10000 };
+
+struct gateway_watch {
+    struct cluster *cluster;
+    unsigned gateway;
+    struct kube_endpoints *endpoints;
+};
+
+struct cluster {
+    const struct settings *settings;
+    struct cluster_handler handler;
+    uv_loop_t *loop;
+    uv_timer_t timer; /* until the owner is known */
+    struct kube_config *config;
+    struct kube_client *client;
+    struct kube_request *request; /* for the owner */
+    struct kube_status *status;
+    struct kube_routes *routes;
+    struct gateway_watch gateways[COMPILE_GATEWAYS_MAX];
+    bool identified;
+    char trouble[CLUSTER_REASON_MAX]; /* in finding out the owner */
+};
+
+/* ---- identity ---- */
+
+static void on_retry(uv_timer_t *timer);
+
+static void identify_later(struct cluster *cluster, const char *trouble)
+{
+    if (strcmp(cluster->trouble, trouble) != 0)
+        log_error("cannot find out the owner of the route tables", LOG_TEXT("reason", trouble));
+    snprintf(cluster->trouble, sizeof(cluster->trouble), "%s", trouble);
+    uv_timer_start(&cluster->timer, on_retry, RETRY_MS, 0);
+}
+
+static void on_namespace(void *context, const struct kube_response *response)
+{
+    struct cluster *cluster = context;
+    yyjson_doc *doc = NULL;
+    const char *uid = NULL;
+    char owner[TABLE_ID_MAX + 1];
+
+    cluster->request = NULL;
+    if (!response->error && response->status == 200) {
+        doc = yyjson_read(response->body.ptr, response->body.len, YYJSON_READ_NOFLAG);
+        uid = yyjson_get_str(yyjson_ptr_get(yyjson_doc_get_root(doc), "/metadata/uid"));
+    }
+    if (uid && *uid && strlen(uid) < sizeof(owner)) {
+        snprintf(owner, sizeof(owner), "%s", uid);
+        cluster->trouble[0] = '\0';
+        cluster->identified = true;
+        cluster->handler.identified(cluster->handler.context, owner);
+    } else if (response->status == 403) {
+        identify_later(cluster, "the namespace kube-system must not be read (403): allow "
+                                "\"get\" on it, or set --owner");
+    } else {
+        char trouble[CLUSTER_REASON_MAX];
+
+        snprintf(trouble, sizeof(trouble), "reading the namespace kube-system: %.400s",
+                 response->message[0] ? response->message : "no uid in the answer");
+        identify_later(cluster, trouble);
+    }
+    yyjson_doc_free(doc);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    struct cluster *cluster = timer->data;
+    const struct kube_request_options options = {
+        .method = "GET",
+        .path = "/api/v1/namespaces/kube-system",
+        .timeout_ms = REQUEST_TIMEOUT_MS,
+        .done = on_namespace,
+        .context = cluster,
+    };
+
+    if (cluster->settings->owner) {
+        cluster->identified = true;
+        cluster->handler.identified(cluster->handler.context, cluster->settings->owner);
+    } else if (kube_request_start(cluster->client, &options, &cluster->request) < 0) {
+        identify_later(cluster, "out of memory");
+    }
+}
+
+/* ---- life ---- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct cluster *cluster = handle->data;
+
+    kube_config_free(cluster->config);
+    free(cluster);
+}
+
+void cluster_free(struct cluster *cluster)
+{
+    if (!cluster)
+        return;
+    for (unsigned i = 0; i < COMPILE_GATEWAYS_MAX; i++)
+        kube_endpoints_free(cluster->gateways[i].endpoints);
+    kube_routes_free(cluster->routes);
+    kube_status_free(cluster->status);
+    kube_request_cancel(cluster->request);
+    kube_client_free(cluster->client);
+    uv_close((uv_handle_t *)&cluster->timer, on_timer_closed);
+}
+
+int cluster_new(uv_loop_t *loop, const struct settings *settings,
+                const struct cluster_handler *handler, struct cluster **ret_cluster,
+                char reason[CLUSTER_REASON_MAX])
+{
+    const struct kube_config_options options = {.kubeconfig = settings->kubeconfig,
+                                                .context = settings->context};
+    struct kube_config_error config_error = {"out of memory"};
+    struct cluster *cluster = calloc(1, sizeof(*cluster));
+    int error;
+
+    snprintf(reason, CLUSTER_REASON_MAX, "out of memory");
+    if (!cluster)
+        return -ENOMEM;
+    cluster->loop = loop;
+    cluster->settings = settings;
+    cluster->handler = *handler;
+    uv_timer_init(loop, &cluster->timer);
+    cluster->timer.data = cluster;
+    error = kube_config_load(&options, &cluster->config, &config_error);
+    if (error)
+        snprintf(reason, CLUSTER_REASON_MAX, "%s", config_error.text);
+    if (!error)
+        error = kube_client_new(loop, cluster->config, &cluster->client);
+    if (!error)
+        error = kube_status_new(loop, cluster->client, &cluster->status);
+    if (error) {
+        cluster_free(cluster);
+        return error;
+    }
+    log_info("Kubernetes", LOG_TEXT("server", cluster->config->server),
+             LOG_TEXT("credentials", cluster->config->origin));
+    uv_timer_start(&cluster->timer, on_retry, 0, 0);
+    *ret_cluster = cluster;
+    return 0;
+}
+
+struct status_sink cluster_sink(struct cluster *cluster)
+{
+    return kube_status_sink(cluster->status);
+}
+
+/* ---- Routes and endpoints ---- */
+
+static void on_endpoints(void *context, const struct str *pods, size_t count)
+{
+    struct gateway_watch *watch = context;
+    const struct cluster_handler *handler = &watch->cluster->handler;
+
+    handler->endpoints(handler->context, watch->gateway, pods, count);
+}
+
+int cluster_watch(struct cluster *cluster, const struct source_handler *handler)
+{
+    const struct settings *settings = cluster->settings;
+    int error = kube_routes_new(cluster->loop, cluster->client, settings->namespaces,
+                                cluster->status, handler, &cluster->routes);
+
+    for (unsigned i = 0; i < settings->gateway_count && !error; i++) {
+        const struct settings_gateway *gateway = &settings->gateways[i];
+        const struct kube_endpoints_handler endpoints = {.changed = on_endpoints,
+                                                         .context = &cluster->gateways[i]};
+
+        cluster->gateways[i] = (struct gateway_watch){.cluster = cluster, .gateway = i};
+        if (gateway->service[0])
+            error = kube_endpoints_new(
+                cluster->loop, cluster->client, str_from(gateway->namespace_name),
+                str_from(gateway->service), &endpoints, &cluster->gateways[i].endpoints);
+    }
+    return error;
+}
+
+/* ---- pages ---- */
+
+int cluster_ready(const struct cluster *cluster, struct buffer *page)
+{
+    const char *trouble = cluster->routes ? kube_routes_trouble(cluster->routes) : NULL;
+    int error = 0;
+    bool ready = cluster->identified && !trouble;
+
+    if (!cluster->identified)
+        error = buffer_printf(page, "owner: %s\n",
+                              cluster->trouble[0] ? cluster->trouble : "not known yet");
+    if (trouble && !error)
+        error = buffer_printf(page, "routes: %s\n", trouble);
+    for (unsigned i = 0; i < cluster->settings->gateway_count && !error; i++) {
+        const struct kube_endpoints *endpoints = cluster->gateways[i].endpoints;
+
+        trouble = endpoints ? kube_endpoints_trouble(endpoints) : NULL;
+        if (!trouble)
+            continue;
+        ready = false;
+        error = buffer_printf(page, "endpoints of gateway %s: %s\n",
+                              cluster->settings->gateways[i].name, trouble);
+    }
+    return error ? error : ready ? 0 : -EAGAIN;
+}
+
+static int write_count(struct buffer *page, const char *name, enum metrics_type type,
+                       const char *help, uint64_t value)
+{
+    int error = metrics_family(page, name, type, help);
+
+    return error ? error : metrics_sample(page, name, "", (double)value);
+}
+
+int cluster_metrics(const struct cluster *cluster, struct buffer *page)
+{
+    struct kube_watch_counters watch = {0};
+    struct kube_status_counters status;
+    int error;
+
+    if (cluster->routes)
+        kube_routes_count(cluster->routes, &watch);
+    kube_status_count(cluster->status, &status);
+
+    const struct {
+        const char *name;
+        enum metrics_type type;
+        const char *help;
+        uint64_t value;
+    } figures[] = {
+        {"metropolis_kube_requests_total", METRICS_COUNTER, "Requests to the API server.",
+         kube_client_requests(cluster->client)},
+        {"metropolis_kube_request_failures_total", METRICS_COUNTER,
+         "Requests without an answer, or with 5xx or 429.", kube_client_failures(cluster->client)},
+        {"metropolis_kube_route_events_total", METRICS_COUNTER, "Events of the watch of Routes.",
+         watch.events},
+        {"metropolis_kube_route_lists_total", METRICS_COUNTER, "Lists of Routes.", watch.lists},
+        {"metropolis_kube_route_watch_failures_total", METRICS_COUNTER,
+         "Lists and watches of Routes that failed.", watch.failures},
+        {"metropolis_kube_status_waiting", METRICS_GAUGE, "Statuses still to be written.",
+         status.waiting},
+        {"metropolis_kube_status_written_total", METRICS_COUNTER, "Statuses written.",
+         status.written},
+        {"metropolis_kube_status_unchanged_total", METRICS_COUNTER,
+         "Statuses that were stored already.", status.unchanged},
+        {"metropolis_kube_status_retried_total", METRICS_COUNTER, "Statuses written again.",
+         status.retried},
+    };
+
+    error = 0;
+    for (size_t i = 0; i < sizeof(figures) / sizeof(*figures) && !error; i++)
+        error =
+            write_count(page, figures[i].name, figures[i].type, figures[i].help, figures[i].value);
+    return error;
+}

@@ -1,0 +1,642 @@
+/*
+ * compile: one record per Route, and per gateway a route table (lib/route) of what it shall serve.
+ *
+ *      upsert: read the spec ──▶ record.next ──▶ queue ─┐
+ *      remove: nothing       ──▶ record.next ──▶ queue ─┤ flush (at once, or at the first synced):
+ *                                                       ▼
+ *          entries out ─▶ tables changed, one batch per gateway ─▶ rivals queued ─▶ verdicts out
+ *
+ * So the first complete list is one batch, and a later change is a batch of one. Which Routes a
+ * change can touch follows from the table: those that ask exactly what the changed Route asks or
+ * asked (verdict_each_touched). A verdict is computed anew, never patched, and told when it differs
+ * from what was last said.
+ *
+ * An invalid Route keeps serving the last good generation of its uid. That is what the record still
+ * serves or, after a restart, what the gateway's bucket holds (handler.stored).
+ */
+#include "controller/compile/compile.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "controller/compile/verdict.h"
+#include "lib/base/map.h"
+#include "lib/wire/table_codec.h"
+
+enum problem { PROBLEM_NONE, PROBLEM_INVALID, PROBLEM_NO_GATEWAY };
+
+struct record {
+    struct map_node node; /* key: label */
+    char *label;          /* "namespace/name" */
+    struct str namespace_name, name;
+    char *uid;
+    int64_t generation; /* the newest seen */
+    struct compile_memory memory;
+
+    enum problem problem; /* of the newest generation */
+    char *problem_text;
+    bool awaits_stored; /* invalid, and stored() did not know yet */
+
+    struct route *serving; /* in its gateway's table; NULL: nothing */
+    int gateway;           /* of serving; -1 */
+    struct route *next;    /* what shall serve once the queue is flushed */
+    int next_gateway;
+    bool removed;
+
+    bool queued;
+    struct record *queue_next;
+
+    /* What was said last. */
+    char *said; /* "reason message"; NULL: nothing */
+    int64_t said_generation, said_serving;
+    int said_gateway;
+    uint64_t *said_count; /* where it is counted */
+};
+
+struct gateway {
+    char *name;
+    struct route_table *table;
+};
+
+struct compile {
+    struct compile_handler handler;
+    unsigned gateway_count;
+    struct gateway gateways[COMPILE_GATEWAYS_MAX];
+    char *gateway_names; /* "default, edge" */
+    struct map records;
+    struct record *queue, **queue_end;
+    bool synced;
+    struct compile_counts counts;
+    struct buffer scratch; /* an entry's value */
+};
+
+/* ---- life ---- */
+
+struct compile *compile_new(const char *const *names, unsigned count,
+                            const struct compile_handler *handler)
+{
+    struct compile *compile = calloc(1, sizeof(*compile));
+    struct buffer list;
+    int error = 0;
+
+    assert(count > 0 && count <= COMPILE_GATEWAYS_MAX);
+    if (!compile)
+        return NULL;
+    compile->handler = *handler;
+    compile->queue_end = &compile->queue;
+    map_init(&compile->records);
+    buffer_init(&compile->scratch, ROUTE_SOURCE_MAX);
+    buffer_init(&list, 64 * 1024);
+    for (; compile->gateway_count < count && !error; compile->gateway_count++) {
+        struct gateway *gateway = &compile->gateways[compile->gateway_count];
+
+        gateway->name = strdup(names[compile->gateway_count]);
+        gateway->table = route_table_new();
+        error =
+            gateway->name && gateway->table
+                ? buffer_printf(&list, "%s%s", compile->gateway_count ? ", " : "", gateway->name)
+                : -ENOMEM;
+    }
+    compile->gateway_names = error ? NULL : strndup(list.data + list.start, buffer_length(&list));
+    buffer_done(&list);
+    if (compile->gateway_names)
+        return compile;
+    compile_free(compile);
+    return NULL;
+}
+
+static void free_record(struct compile *compile, struct record *record)
+{
+    map_remove(&compile->records, &record->node);
+    if (record->said_count)
+        --*record->said_count;
+    if (record->next != record->serving)
+        route_unref(record->next);
+    route_unref(record->serving);
+    free(record->label);
+    free(record->uid);
+    free(record->problem_text);
+    free(record->said);
+    free(record);
+}
+
+void compile_free(struct compile *compile)
+{
+    struct map_node *node;
+
+    if (!compile)
+        return;
+    while ((node = map_next(&compile->records, NULL)))
+        free_record(compile, MAP_ELEMENT(node, struct record, node));
+    map_done(&compile->records);
+    for (unsigned i = 0; i < compile->gateway_count; i++) {
+        free(compile->gateways[i].name);
+        route_table_unref(compile->gateways[i].table);
+    }
+    free(compile->gateway_names);
+    buffer_done(&compile->scratch);
+    free(compile);
+}
+
+static struct record *find_record(const struct compile *compile, struct str namespace_name,
+                                  struct str name)
+{
+    char label[TABLE_KEY_MAX + 1];
+    int length =
+        snprintf(label, sizeof(label), STR_FMT "/" STR_FMT, STR_ARG(namespace_name), STR_ARG(name));
+    struct map_node *node = NULL;
+
+    if (length > 0 && (size_t)length < sizeof(label))
+        node = map_find(&compile->records, str_make(label, (size_t)length));
+    return node ? MAP_ELEMENT(node, struct record, node) : NULL;
+}
+
+static struct record *add_record(struct compile *compile, const struct source_route *route)
+{
+    struct record *record = calloc(1, sizeof(*record));
+
+    if (!record)
+        return NULL;
+    if (asprintf(&record->label, STR_FMT "/" STR_FMT, STR_ARG(route->namespace_name),
+                 STR_ARG(route->name)) < 0) {
+        free(record);
+        return NULL;
+    }
+    record->namespace_name = str_make(record->label, route->namespace_name.len);
+    record->name = str_make(record->label + route->namespace_name.len + 1, route->name.len);
+    record->gateway = record->next_gateway = record->said_gateway = -1;
+    record->generation = -1;
+    record->memory.generation = -1;
+    if (map_insert(&compile->records, &record->node, str_from(record->label)) < 0) {
+        free(record->label);
+        free(record);
+        return NULL;
+    }
+    return record;
+}
+
+static void enqueue(struct compile *compile, struct record *record)
+{
+    if (record->queued)
+        return;
+    record->queued = true;
+    record->queue_next = NULL;
+    *compile->queue_end = record;
+    compile->queue_end = &record->queue_next;
+}
+
+static void enqueue_touched(void *context, const struct route *touched)
+{
+    struct compile *compile = context;
+    struct map_node *node = map_find(&compile->records, touched->label);
+
+    assert(node);
+    enqueue(compile, MAP_ELEMENT(node, struct record, node));
+}
+
+/* ---- reading a Route ---- */
+
+/* Takes over the caller's reference to route. next has a reference of its own unless it is what
+ * serves. */
+static void set_next(struct record *record, struct route *route, int gateway)
+{
+    if (record->next != record->serving)
+        route_unref(record->next);
+    if (route && route == record->serving)
+        route_unref(route);
+    record->next = route;
+    record->next_gateway = route ? gateway : -1;
+}
+
+/* Goes on with what serves now, if that is of the same uid. */
+static void keep_serving(struct record *record)
+{
+    struct route *good = record->serving;
+
+    if (good && !str_equal(good->uid, str_from(record->uid)))
+        good = NULL;
+    set_next(record, good ? route_ref(good) : NULL, record->gateway);
+}
+
+static int set_problem(struct record *record, enum problem problem, const char *text)
+{
+    free(record->problem_text);
+    record->problem = problem;
+    record->problem_text = text ? strdup(text) : NULL;
+    return text && !record->problem_text ? -ENOMEM : 0;
+}
+
+static int find_gateway(const struct compile *compile, struct str name)
+{
+    for (unsigned i = 0; i < compile->gateway_count; i++)
+        if (str_equal(str_from(compile->gateways[i].name), name))
+            return (int)i;
+    return -1;
+}
+
+/* What the bucket of a gateway holds of this uid, so that it goes on serving. */
+static int recover(struct compile *compile, struct record *record)
+{
+    char key[TABLE_KEY_MAX + 1];
+    int length = table_key_write(record->namespace_name, record->name, key);
+
+    record->awaits_stored = false;
+    for (unsigned i = 0; length > 0 && i < compile->gateway_count; i++) {
+        struct route_spec_error ignored;
+        struct route *route;
+        int error;
+
+        buffer_clear(&compile->scratch, ROUTE_SOURCE_MAX);
+        error = compile->handler.stored(compile->handler.context, i, str_make(key, (size_t)length),
+                                        &compile->scratch);
+        if (error == 0)
+            error = table_entry_read(str_make(key, (size_t)length), buffer_view(&compile->scratch),
+                                     &route, &ignored);
+        if (error == -EAGAIN)
+            record->awaits_stored = true;
+        if (error == -ENOMEM)
+            return error;
+        if (error < 0)
+            continue;
+        if (str_equal(route->uid, str_from(record->uid)) &&
+            (!record->next || route->generation > record->next->generation))
+            set_next(record, route, (int)i);
+        else
+            route_unref(route);
+    }
+    return 0;
+}
+
+static int identify(struct route *route, const struct source_route *source)
+{
+    struct arena *arena = &route->arena;
+
+    route->namespace_name = arena_copy(arena, source->namespace_name);
+    route->name = arena_copy(arena, source->name);
+    route->uid = arena_copy(arena, source->uid);
+    route->label = arena_printf(arena, STR_FMT "/" STR_FMT, STR_ARG(source->namespace_name),
+                                STR_ARG(source->name));
+    route->generation = source->generation;
+    route->created_s = source->created_s;
+    return route->namespace_name.ptr && route->name.ptr && route->uid.ptr && route->label.ptr
+               ? 0
+               : -ENOMEM;
+}
+
+/* Reads the whole Route; -EINVAL with *ret_error when gateways could not. */
+static int read_route(struct compile *compile, const struct source_route *source,
+                      struct route **ret_route, struct route_spec_error *ret_error)
+{
+    struct route *route = route_new();
+    char key[TABLE_KEY_MAX + 1];
+    int error = route ? identify(route, source) : -ENOMEM;
+
+    if (!error)
+        error = route_spec_read(source->spec, route, ret_error);
+    if (error)
+        goto out;
+    if (table_key_write(source->namespace_name, source->name, key) < 0) {
+        snprintf(ret_error->text, sizeof(ret_error->text),
+                 "metadata: the namespace and name cannot be part of a key");
+        error = -EINVAL;
+        goto out;
+    }
+    buffer_clear(&compile->scratch, ROUTE_SOURCE_MAX);
+    error = table_entry_write(route, &compile->scratch);
+    if (error == -E2BIG) {
+        snprintf(ret_error->text, sizeof(ret_error->text),
+                 "spec: larger than %d bytes as JSON; split the Route", ROUTE_SOURCE_MAX);
+        error = -EINVAL;
+    }
+out:
+    if (error)
+        route_unref(route);
+    else
+        *ret_route = route_pack(route);
+    return error;
+}
+
+static int read_spec(struct compile *compile, struct record *record,
+                     const struct source_route *source)
+{
+    struct route_spec_error spec_error = {""};
+    struct route *route;
+    char text[512];
+    int error = read_route(compile, source, &route, &spec_error);
+    int gateway;
+
+    record->awaits_stored = false;
+    if (error == -EINVAL) {
+        keep_serving(record);
+        error = set_problem(record, PROBLEM_INVALID, spec_error.text);
+        return error || record->next ? error : recover(compile, record);
+    }
+    if (error)
+        return error;
+    gateway = find_gateway(compile, route->gateway);
+    if (gateway >= 0) {
+        set_next(record, route, gateway);
+        return set_problem(record, PROBLEM_NONE, NULL);
+    }
+    snprintf(text, sizeof(text), "spec.gateway: \"" STR_FMT "\" is no gateway of this controller",
+             STR_ARG(route->gateway));
+    route_unref(route);
+    set_next(record, NULL, -1);
+    return set_problem(record, PROBLEM_NO_GATEWAY, text);
+}
+
+/* ---- verdicts ---- */
+
+static uint64_t *count_of(struct compile *compile, const struct record *record,
+                          const struct condition *accepted)
+{
+    if (record->problem == PROBLEM_INVALID)
+        return &compile->counts.invalid;
+    if (record->problem == PROBLEM_NO_GATEWAY)
+        return &compile->counts.no_such_gateway;
+    return accepted->status == CONDITION_TRUE ? &compile->counts.accepted
+                                              : &compile->counts.shadowed;
+}
+
+static void judge(const struct compile *compile, const struct record *record,
+                  struct condition *ret_accepted)
+{
+    *ret_accepted = (struct condition){.status = CONDITION_FALSE};
+    switch (record->problem) {
+    case PROBLEM_NONE:
+        verdict_judge(compile->gateways[record->gateway].table, record->serving, ret_accepted);
+        break;
+    case PROBLEM_INVALID:
+        snprintf(ret_accepted->reason, sizeof(ret_accepted->reason), "Invalid");
+        verdict_append(ret_accepted, "%s", record->problem_text);
+        if (record->serving)
+            verdict_append(ret_accepted, "; generation %lld keeps serving",
+                           (long long)record->serving->generation);
+        break;
+    case PROBLEM_NO_GATEWAY:
+        snprintf(ret_accepted->reason, sizeof(ret_accepted->reason), "NoSuchGateway");
+        verdict_append(ret_accepted, "%s; it serves %s", record->problem_text,
+                       compile->gateway_names);
+        break;
+    }
+}
+
+static int say(struct compile *compile, struct record *record)
+{
+    int64_t serving = record->serving ? record->serving->generation : -1;
+    struct condition accepted;
+    char *said;
+
+    judge(compile, record, &accepted);
+    if (asprintf(&said, "%s %s", accepted.reason, accepted.message) < 0)
+        return -ENOMEM;
+    if (record->said && record->said_generation == record->generation &&
+        record->said_serving == serving && record->said_gateway == record->gateway &&
+        strcmp(record->said, said) == 0) {
+        free(said);
+        return 0;
+    }
+    free(record->said);
+    record->said = said;
+    record->said_generation = record->generation;
+    record->said_serving = serving;
+    record->said_gateway = record->gateway;
+    if (record->said_count)
+        --*record->said_count;
+    record->said_count = count_of(compile, record, &accepted);
+    ++*record->said_count;
+
+    struct compile_verdict verdict = {
+        .namespace_name = record->namespace_name,
+        .name = record->name,
+        .uid = str_from(record->uid),
+        .generation = record->generation,
+        .gateway = record->gateway,
+        .serving = serving,
+        .accepted = &accepted,
+        .memory = record->memory,
+    };
+
+    compile->handler.verdict(compile->handler.context, &verdict);
+    return 0;
+}
+
+/* ---- the queue ---- */
+
+/* Tells what changes in the buckets: puts before deletes. */
+static int tell_entries(struct compile *compile, const struct record *record)
+{
+    const struct compile_handler *handler = &compile->handler;
+    char key[TABLE_KEY_MAX + 1];
+    int length;
+    int error;
+
+    if (record->next == record->serving)
+        return 0;
+    length = table_key_write(record->namespace_name, record->name, key);
+    assert(length > 0); /* read_route saw to it */
+    if (record->next) {
+        buffer_clear(&compile->scratch, ROUTE_SOURCE_MAX);
+        error = table_entry_write(record->next, &compile->scratch);
+        if (error)
+            return error;
+        handler->entry(handler->context, (unsigned)record->next_gateway,
+                       str_make(key, (size_t)length), record->next->generation,
+                       buffer_view(&compile->scratch));
+    }
+    if (record->serving && record->gateway != record->next_gateway)
+        handler->entry(handler->context, (unsigned)record->gateway, str_make(key, (size_t)length),
+                       0, str_make(NULL, 0));
+    return 0;
+}
+
+/* The queued changes of one gateway's table, as one batch. */
+static int change_table(struct compile *compile, int gateway, struct route_change *changes)
+{
+    struct gateway *its = &compile->gateways[gateway];
+    struct route_table *table;
+    size_t count = 0;
+    int error;
+
+    for (const struct record *record = compile->queue; record; record = record->queue_next) {
+        struct route_change change = {
+            .before = record->gateway == gateway ? record->serving : NULL,
+            .after = record->next_gateway == gateway ? record->next : NULL,
+        };
+
+        if (change.before != change.after)
+            changes[count++] = change;
+    }
+    if (!count)
+        return 0;
+    error = route_table_apply(its->table, changes, count, &table);
+    if (error)
+        return error;
+    route_table_unref(its->table);
+    its->table = table;
+    return 0;
+}
+
+/* Makes next what serves; queues the Routes whose verdict that may change. */
+static void advance(struct compile *compile, struct record *record)
+{
+    struct route *before = record->serving;
+
+    if (record->next == before)
+        return;
+    if (before)
+        verdict_each_touched(compile->gateways[record->gateway].table, before, enqueue_touched,
+                             compile);
+    record->serving = record->next;
+    record->gateway = record->next_gateway;
+    if (record->serving)
+        verdict_each_touched(compile->gateways[record->gateway].table, record->serving,
+                             enqueue_touched, compile);
+    route_unref(before);
+}
+
+static int finish(struct compile *compile, struct record *record)
+{
+    const struct compile_handler *handler = &compile->handler;
+
+    if (!record->removed)
+        return say(compile, record);
+    handler->forgotten(handler->context, record->namespace_name, record->name);
+    free_record(compile, record);
+    return 0;
+}
+
+static int flush(struct compile *compile)
+{
+    struct route_change *changes = NULL;
+    size_t count = 0;
+    int error = 0;
+
+    for (const struct record *record = compile->queue; record; record = record->queue_next)
+        count++;
+    if (!count)
+        return 0;
+    changes = calloc(count, sizeof(*changes));
+    if (!changes)
+        return -ENOMEM;
+    for (struct record *record = compile->queue; record && !error; record = record->queue_next)
+        error = tell_entries(compile, record);
+    for (unsigned i = 0; i < compile->gateway_count && !error; i++)
+        error = change_table(compile, (int)i, changes);
+    free(changes);
+    if (error)
+        return error;
+    /* Touched Routes join the end of the queue; they have nothing to advance. */
+    for (struct record *record = compile->queue; record; record = record->queue_next)
+        advance(compile, record);
+    while (compile->queue && !error) {
+        struct record *record = compile->queue;
+
+        compile->queue = record->queue_next;
+        record->queued = false;
+        error = finish(compile, record);
+    }
+    compile->queue_end = &compile->queue;
+    return error;
+}
+
+/* ---- what the source says ---- */
+
+static void read_memory(yyjson_val *status, struct compile_memory *ret_memory)
+{
+    yyjson_val *gateways = yyjson_obj_get(status, "gateways");
+    yyjson_val *condition;
+    yyjson_arr_iter conditions;
+
+    yyjson_arr_iter_init(yyjson_obj_get(status, "conditions"), &conditions);
+    while ((condition = yyjson_arr_iter_next(&conditions))) {
+        yyjson_val *generation = yyjson_obj_get(condition, "observedGeneration");
+
+        if (!yyjson_equals_str(yyjson_obj_get(condition, "type"), "Programmed") ||
+            !yyjson_equals_str(yyjson_obj_get(condition, "status"), "True"))
+            continue;
+        if (!generation)
+            generation = yyjson_obj_get(status, "observedGeneration");
+        if (!yyjson_is_int(generation))
+            continue;
+        ret_memory->generation = yyjson_get_sint(generation);
+        ret_memory->ready = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "ready"));
+        ret_memory->total = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "total"));
+        ret_memory->revision = yyjson_get_uint(yyjson_obj_get(gateways, "revision"));
+    }
+}
+
+int compile_upsert(struct compile *compile, const struct source_route *route)
+{
+    struct record *record = find_record(compile, route->namespace_name, route->name);
+    int error;
+
+    if (!record && !(record = add_record(compile, route)))
+        return -ENOMEM;
+    if (!record->uid || !str_equal(str_from(record->uid), route->uid)) {
+        /* Another Route of the same name: nothing of the old one lives on. */
+        free(record->uid);
+        record->uid = strndup(route->uid.ptr ? route->uid.ptr : "", route->uid.len);
+        if (!record->uid)
+            return -ENOMEM;
+        record->generation = -1;
+        record->memory = (struct compile_memory){.generation = -1};
+        read_memory(route->status, &record->memory);
+    }
+    if (record->generation == route->generation)
+        return 0;
+    record->generation = route->generation;
+    record->removed = false;
+    error = read_spec(compile, record, route);
+    if (error)
+        return error;
+    enqueue(compile, record);
+    return compile->synced ? flush(compile) : 0;
+}
+
+int compile_remove(struct compile *compile, struct str namespace_name, struct str name)
+{
+    struct record *record = find_record(compile, namespace_name, name);
+
+    if (!record)
+        return 0;
+    set_next(record, NULL, -1);
+    record->removed = true;
+    record->generation = -1;
+    enqueue(compile, record);
+    return compile->synced ? flush(compile) : 0;
+}
+
+int compile_synced(struct compile *compile)
+{
+    compile->synced = true;
+    return flush(compile);
+}
+
+int compile_recover(struct compile *compile)
+{
+    for (struct map_node *node = map_next(&compile->records, NULL); node;
+         node = map_next(&compile->records, node)) {
+        struct record *record = MAP_ELEMENT(node, struct record, node);
+        int error;
+
+        if (!record->awaits_stored)
+            continue;
+        error = recover(compile, record);
+        if (error)
+            return error;
+        if (record->next)
+            enqueue(compile, record);
+    }
+    return compile->synced ? flush(compile) : 0;
+}
+
+struct compile_counts compile_count(const struct compile *compile)
+{
+    struct compile_counts counts = compile->counts;
+
+    counts.routes = compile->records.count;
+    return counts;
+}

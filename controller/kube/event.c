@@ -1,0 +1,261 @@
+/*
+ * event: the bytes of a watch, read. The lines are cut here and not by the JSON parser because the
+ * API server ends each event with a newline and writes none inside: memchr finds the end at memory
+ * speed, each byte is parsed once, and a line that is too large or makes no sense costs itself
+ * only, not the stream.
+ *
+ *      bytes of one read:   ...rest of a line\n | whole line\n | whole line\n | start of a li
+ *      line handed out:     held + rest           in place       in place      (to held)
+ */
+#include "controller/kube/event.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+enum {
+    LINE_KEEP = 64 * 1024, /* bytes that stay allocated between lines */
+    UID_MAX = 128,
+    VERSION_MAX = 128,
+    TIME_TEXT_MAX = 64,
+};
+
+static struct str text_of(yyjson_val *value)
+{
+    return str_make(yyjson_get_str(value), yyjson_get_len(value) * yyjson_is_str(value));
+}
+
+/* A missing field is empty text. */
+static bool read_text(yyjson_val *object, const char *key, size_t max, struct str *ret_text)
+{
+    yyjson_val *value = yyjson_obj_get(object, key);
+    struct str text = text_of(value);
+
+    if ((value && !yyjson_is_str(value)) || text.len > max)
+        return false;
+    *ret_text = text;
+    return true;
+}
+
+int kube_object_read(yyjson_val *value, struct kube_object *ret_object)
+{
+    struct kube_object object = {.value = value};
+    yyjson_val *metadata = yyjson_obj_get(value, "metadata");
+    yyjson_val *generation = yyjson_obj_get(metadata, "generation");
+    struct str created;
+
+    if (!read_text(metadata, "namespace", KUBE_NAMESPACE_MAX, &object.namespace_name) ||
+        !read_text(metadata, "name", KUBE_NAME_MAX, &object.name) || !object.name.len ||
+        !read_text(metadata, "uid", UID_MAX, &object.uid) || !object.uid.len ||
+        !read_text(metadata, "resourceVersion", VERSION_MAX, &object.resource_version) ||
+        !object.resource_version.len ||
+        !read_text(metadata, "creationTimestamp", TIME_TEXT_MAX, &created))
+        return -EBADMSG;
+    if ((generation && !yyjson_is_int(generation)) ||
+        (created.len && kube_time_read(created, &object.created_s)))
+        return -EBADMSG;
+    object.generation = yyjson_get_sint(generation);
+    *ret_object = object;
+    return 0;
+}
+
+struct str kube_key(struct str namespace_name, struct str name, char out[KUBE_KEY_MAX])
+{
+    size_t length = 0;
+
+    if (namespace_name.len > KUBE_NAMESPACE_MAX)
+        namespace_name.len = KUBE_NAMESPACE_MAX;
+    if (name.len > KUBE_NAME_MAX)
+        name.len = KUBE_NAME_MAX;
+    for (size_t i = 0; i < namespace_name.len; i++)
+        out[length++] = namespace_name.ptr[i];
+    out[length++] = '/';
+    for (size_t i = 0; i < name.len; i++)
+        out[length++] = name.ptr[i];
+    return str_make(out, length);
+}
+
+struct kube_failure kube_failure_read(yyjson_val *value)
+{
+    return (struct kube_failure){
+        .code = yyjson_get_int(yyjson_obj_get(value, "code")),
+        .reason = text_of(yyjson_obj_get(value, "reason")),
+        .message = text_of(yyjson_obj_get(value, "message")),
+    };
+}
+
+static int read_bookmark(yyjson_val *value, struct kube_event *event)
+{
+    yyjson_val *metadata = yyjson_obj_get(value, "metadata");
+    yyjson_val *annotations = yyjson_obj_get(metadata, "annotations");
+    yyjson_val *end = yyjson_obj_get(annotations, "k8s.io/initial-events-end");
+
+    event->initial_end = yyjson_equals_str(end, "true");
+    return read_text(metadata, "resourceVersion", VERSION_MAX, &event->object.resource_version) &&
+                   event->object.resource_version.len
+               ? 0
+               : -EBADMSG;
+}
+
+static int read_typed(struct str type, yyjson_val *value, struct kube_event *event)
+{
+    static const char *const names[] = {
+        [KUBE_EVENT_ADDED] = "ADDED",     [KUBE_EVENT_MODIFIED] = "MODIFIED",
+        [KUBE_EVENT_DELETED] = "DELETED", [KUBE_EVENT_BOOKMARK] = "BOOKMARK",
+        [KUBE_EVENT_ERROR] = "ERROR",
+    };
+    size_t i = 0;
+
+    while (i < sizeof(names) / sizeof(names[0]) && !str_equal(type, str_from(names[i])))
+        i++;
+    event->type = (enum kube_event_type)i;
+    switch (event->type) {
+    case KUBE_EVENT_ADDED:
+    case KUBE_EVENT_MODIFIED:
+    case KUBE_EVENT_DELETED:
+        return kube_object_read(value, &event->object);
+    case KUBE_EVENT_BOOKMARK:
+        return read_bookmark(value, event);
+    case KUBE_EVENT_ERROR:
+        event->failure = kube_failure_read(value);
+        return 0;
+    }
+    return -EBADMSG;
+}
+
+int kube_event_read(struct str line, struct kube_event *ret_event)
+{
+    struct kube_event event = {0};
+    yyjson_read_err why;
+    yyjson_val *root, *object;
+    int error = -EBADMSG;
+
+    event.document = yyjson_read_opts((char *)line.ptr, line.len, 0, NULL, &why);
+    if (!event.document)
+        return why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? -ENOMEM : -EBADMSG;
+    root = yyjson_doc_get_root(event.document);
+    object = yyjson_obj_get(root, "object");
+    if (yyjson_is_obj(object))
+        error = read_typed(text_of(yyjson_obj_get(root, "type")), object, &event);
+    if (error) {
+        kube_event_done(&event);
+        return error;
+    }
+    *ret_event = event;
+    return 0;
+}
+
+void kube_event_done(struct kube_event *event)
+{
+    yyjson_doc_free(event->document);
+    event->document = NULL;
+}
+
+/* "Z", "+01:00": seconds east of UTC. */
+static bool read_offset(const char *text, int *ret_offset_s)
+{
+    unsigned hours, minutes;
+    int used = 0;
+
+    *ret_offset_s = 0;
+    if (strcmp(text, "Z") == 0 || strcmp(text, "z") == 0)
+        return true;
+    if ((*text != '+' && *text != '-') ||
+        sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &used) != 2 || used != 5 || text[6] ||
+        hours > 23 || minutes > 59)
+        return false;
+    *ret_offset_s = (int)(hours * 3600 + minutes * 60) * (*text == '-' ? -1 : 1);
+    return true;
+}
+
+int kube_time_read(struct str text, int64_t *ret_unix_s)
+{
+    char copy[TIME_TEXT_MAX + 1];
+    struct tm tm = {0};
+    const char *rest;
+    int offset_s;
+
+    if (text.len > TIME_TEXT_MAX || memchr(text.ptr ? text.ptr : "", '\0', text.len))
+        return -EINVAL;
+    snprintf(copy, sizeof(copy), STR_FMT, STR_ARG(text));
+    rest = strptime(copy, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (!rest)
+        return -EINVAL;
+    if (*rest == '.')
+        rest += 1 + strspn(rest + 1, "0123456789");
+    if (!read_offset(rest, &offset_s))
+        return -EINVAL;
+    *ret_unix_s = (int64_t)timegm(&tm) - offset_s;
+    return 0;
+}
+
+void kube_time_write(int64_t unix_s, char text[KUBE_TIME_SIZE])
+{
+    time_t time = (time_t)unix_s;
+    struct tm tm = {0};
+
+    gmtime_r(&time, &tm);
+    if (!strftime(text, KUBE_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm)) /* past the year 9999 */
+        snprintf(text, KUBE_TIME_SIZE, "9999-12-31T23:59:59Z");
+}
+
+void kube_lines_init(struct kube_lines *lines, size_t line_max)
+{
+    *lines = (struct kube_lines){0};
+    buffer_init(&lines->held, line_max);
+}
+
+void kube_lines_done(struct kube_lines *lines)
+{
+    buffer_done(&lines->held);
+}
+
+void kube_lines_reset(struct kube_lines *lines)
+{
+    buffer_clear(&lines->held, LINE_KEEP);
+    lines->skipping = false;
+    lines->lent = false;
+}
+
+/* Adds to the line so far, unless it is too long already. */
+static void hold(struct kube_lines *lines, const char *bytes, size_t size)
+{
+    if (size && !lines->skipping && buffer_append(&lines->held, bytes, size)) {
+        buffer_clear(&lines->held, LINE_KEEP);
+        lines->skipping = true;
+    }
+}
+
+enum kube_line kube_lines_next(struct kube_lines *lines, struct str *bytes, struct str *ret_line)
+{
+    const char *start = bytes->ptr, *end;
+    size_t length;
+
+    if (lines->lent)
+        kube_lines_reset(lines);
+    end = bytes->len ? memchr(start, '\n', bytes->len) : NULL;
+    if (!end) {
+        hold(lines, start, bytes->len);
+        *bytes = str_make(NULL, 0);
+        return KUBE_LINE_NONE;
+    }
+    length = (size_t)(end - start);
+    *bytes = str_after(*bytes, length + 1);
+    if (!lines->skipping && !buffer_length(&lines->held) && length <= lines->held.limit) {
+        *ret_line = str_make(start, length);
+        return KUBE_LINE_WHOLE;
+    }
+    hold(lines, start, length);
+    if (lines->skipping) {
+        lines->skipping = false;
+        return KUBE_LINE_SKIPPED;
+    }
+    lines->lent = true;
+    *ret_line = buffer_view(&lines->held);
+    return KUBE_LINE_WHOLE;
+}
+
+bool kube_lines_pending(const struct kube_lines *lines)
+{
+    return lines->skipping || (!lines->lent && buffer_length(&lines->held) > 0);
+}

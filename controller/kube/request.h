@@ -1,0 +1,61 @@
+/*
+ * request: what client.c and request.c share; nobody else includes it.
+ */
+#ifndef CONTROLLER_KUBE_REQUEST_H
+#define CONTROLLER_KUBE_REQUEST_H
+
+#include <curl/curl.h>
+
+#include "controller/kube/client.h"
+#include "lib/base/buffer.h"
+
+enum { KUBE_READ_SIZE = 64 * 1024 }; /* bytes that libcurl hands over at once */
+
+struct kube_client {
+    uv_loop_t *loop;
+    const struct kube_config *config;
+    CURLM *multi;
+    uv_timer_t timer;
+    struct kube_request *requests; /* all, newest first */
+    struct kube_request *ready;    /* those with bytes to deliver */
+    struct kube_request *current;  /* on whose behalf a user runs */
+    bool dispatching, closing;
+
+    char *base;       /* what paths are appended to */
+    char *connect_to; /* "::host:port" when the base names server_name instead */
+    char *host;       /* the Host header then */
+    bool direct;      /* loopback: never by a proxy of the environment */
+
+    char *authorization; /* the header; NULL: none */
+    uint64_t token_read_ms;
+    bool token_stale;
+
+    uint64_t started, failed;
+};
+
+struct kube_request {
+    struct kube_client *client;
+    struct kube_request *next, *previous, *next_ready;
+    CURL *easy;
+    struct curl_slist *headers, *connect_to;
+    char *url;
+    struct buffer body, incoming;
+    struct kube_request_options options;
+    bool is_ready, accepted, cancelled;
+    char error[CURL_ERROR_SIZE];
+};
+
+/* The header that every request from now on logs in with; "": none. -ENOMEM. */
+int kube_client_set_token(struct kube_client *client, const char *token);
+
+/* Makes the transfer of a request whose client and options are set, and gives it to libcurl. */
+int kube_request_build(struct kube_request *request);
+/* Has a 2xx answer begun? */
+bool kube_request_succeeded(const struct kube_request *request);
+/* Fills all but the body. */
+void kube_request_explain(struct kube_request *request, CURLcode code,
+                          struct kube_response *response);
+/* Frees it, and whatever of it there is; it must be in no list. Not from libcurl's callbacks. */
+void kube_request_destroy(struct kube_request *request);
+
+#endif

@@ -1,0 +1,223 @@
+/*
+ * metropolis-controller: watches Routes and publishes the route tables of gateways. Wiring only:
+ *
+ *      cluster (Kubernetes) or files ──▶ pipeline ──▶ cluster's statuses or the log
+ *
+ * One loop, and the threads that pipeline has for NATS. SIGTERM and SIGINT end it; nothing needs to
+ * be tidied up, because all state is in Kubernetes and NATS.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "controller/admin/admin.h"
+#include "controller/cluster.h"
+#include "controller/files/files.h"
+#include "controller/pipeline.h"
+#include "controller/settings.h"
+#include "lib/base/log.h"
+#include "lib/wire/table_codec.h"
+
+struct controller {
+    struct settings settings;
+    uv_loop_t loop;
+    uv_signal_t term, interrupt;
+    struct admin *admin;
+    struct cluster *cluster; /* one of the two is NULL */
+    struct files *files;
+    struct pipeline *pipeline; /* NULL until the owner is known */
+    int exit_code;
+};
+
+/* ---- the end ---- */
+
+static void stop(struct controller *controller, int exit_code)
+{
+    if (uv_is_closing((uv_handle_t *)&controller->term))
+        return;
+    controller->exit_code = exit_code;
+    admin_free(controller->admin);
+    files_free(controller->files);
+    /* Before the cluster, which its statuses go to. */
+    pipeline_free(controller->pipeline);
+    cluster_free(controller->cluster);
+    uv_close((uv_handle_t *)&controller->term, NULL);
+    uv_close((uv_handle_t *)&controller->interrupt, NULL);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    log_info("stopping", LOG_I64("signal", number));
+    stop(signal->data, 0);
+}
+
+static void fail(struct controller *controller, const char *reason, int exit_code)
+{
+    log_error("cannot start", LOG_TEXT("reason", reason));
+    stop(controller, exit_code);
+}
+
+/* ---- admin pages ---- */
+
+static int write_ready(void *context, struct buffer *page)
+{
+    const struct controller *controller = context;
+    const char *trouble = controller->files ? files_trouble(controller->files) : NULL;
+    int first = 0, second = -EAGAIN;
+
+    if (controller->cluster)
+        first = cluster_ready(controller->cluster, page);
+    else if (trouble)
+        first = buffer_printf(page, "routes: %s\n", trouble) < 0 ? -ENOBUFS : -EAGAIN;
+    if (controller->pipeline)
+        second = pipeline_ready(controller->pipeline, page);
+    if (first || second)
+        return first ? first : second;
+    return buffer_printf(page, "ready\n");
+}
+
+static int write_metrics(void *context, struct buffer *page)
+{
+    const struct controller *controller = context;
+    int error = controller->pipeline ? pipeline_metrics(controller->pipeline, page) : 0;
+
+    if (!error && controller->cluster)
+        error = cluster_metrics(controller->cluster, page);
+    return error;
+}
+
+static int write_fleet(void *context, struct buffer *page)
+{
+    const struct controller *controller = context;
+
+    return controller->pipeline ? pipeline_fleet(controller->pipeline, page)
+                                : buffer_printf(page, "{\"gateways\":[]}\n");
+}
+
+/* ---- sources ---- */
+
+static int start_pipeline(struct controller *controller, const char *owner,
+                          const struct status_sink *sink)
+{
+    char reason[KV_PUBLISH_REASON_MAX];
+    int error = pipeline_new(&controller->loop, &controller->settings, owner, sink,
+                             &controller->pipeline, reason);
+
+    if (error)
+        fail(controller, reason, error == -EINVAL ? 2 : 1);
+    else
+        log_info("publishing", LOG_TEXT("owner", owner)); /* the URL may hold a password */
+    return error;
+}
+
+static void on_identified(void *context, const char *owner)
+{
+    struct controller *controller = context;
+    const struct status_sink sink = cluster_sink(controller->cluster);
+    struct source_handler source;
+    int error = start_pipeline(controller, owner, &sink);
+
+    if (error)
+        return;
+    source = pipeline_source(controller->pipeline);
+    error = cluster_watch(controller->cluster, &source);
+    if (error)
+        fail(controller, error == -EINVAL ? "--namespace: write names of namespaces" : "memory",
+             error == -EINVAL ? 2 : 1);
+}
+
+static void on_endpoints(void *context, unsigned gateway, const struct str *pods, size_t count)
+{
+    struct controller *controller = context;
+
+    pipeline_endpoints(controller->pipeline, gateway, pods, count);
+}
+
+static void start_cluster(struct controller *controller)
+{
+    const struct cluster_handler handler = {
+        .identified = on_identified, .endpoints = on_endpoints, .context = controller};
+    char reason[CLUSTER_REASON_MAX];
+
+    if (cluster_new(&controller->loop, &controller->settings, &handler, &controller->cluster,
+                    reason) < 0)
+        fail(controller, reason, 1);
+}
+
+/* "files-<host name>": two laptops on one NATS server do not delete each other's Routes. */
+static void name_owner(char owner[TABLE_ID_MAX + 1])
+{
+    char host[TABLE_ID_MAX - sizeof("files-") + 1] = "";
+
+    gethostname(host, sizeof(host) - 1);
+    snprintf(owner, TABLE_ID_MAX + 1, "files-%s", *host ? host : "unknown");
+}
+
+static void start_files(struct controller *controller)
+{
+    const struct status_sink sink = files_sink();
+    const char *owner = controller->settings.owner;
+    char own_name[TABLE_ID_MAX + 1], reason[FILES_REASON_MAX];
+    struct source_handler source;
+
+    name_owner(own_name);
+    if (start_pipeline(controller, owner ? owner : own_name, &sink) < 0)
+        return;
+    source = pipeline_source(controller->pipeline);
+    if (files_new(&controller->loop, controller->settings.routes, &source, &controller->files,
+                  reason) < 0)
+        fail(controller, reason, 1);
+}
+
+/* ---- the beginning ---- */
+
+static void start(struct controller *controller)
+{
+    const struct admin_handler handler = {.ready = write_ready,
+                                          .metrics = write_metrics,
+                                          .fleet = write_fleet,
+                                          .context = controller};
+    char reason[ADMIN_REASON_MAX] = "out of memory";
+    int error;
+
+    signal(SIGPIPE, SIG_IGN);
+    uv_signal_init(&controller->loop, &controller->term);
+    uv_signal_init(&controller->loop, &controller->interrupt);
+    controller->term.data = controller->interrupt.data = controller;
+    uv_signal_start(&controller->term, on_signal, SIGTERM);
+    uv_signal_start(&controller->interrupt, on_signal, SIGINT);
+    error = admin_new(&controller->loop, controller->settings.admin, &handler, &controller->admin,
+                      reason);
+    if (error) {
+        fail(controller, reason, error == -EINVAL ? 2 : 1);
+        return;
+    }
+    log_info("listening", LOG_TEXT("admin", admin_address(controller->admin)));
+    if (controller->settings.routes)
+        start_files(controller);
+    else
+        start_cluster(controller);
+}
+
+int main(int argc, char **argv)
+{
+    struct controller controller = {0};
+
+    switch (settings_read(argc, argv, &controller.settings)) {
+    case OPTIONS_EXIT_OK:
+        return 0;
+    case OPTIONS_EXIT_USAGE:
+        return 2;
+    case OPTIONS_OK:
+        break;
+    }
+    if (uv_loop_init(&controller.loop) < 0)
+        return 1;
+    start(&controller);
+    uv_run(&controller.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&controller.loop);
+    return controller.exit_code;
+}
