@@ -1,0 +1,72 @@
+/*
+ * Any bytes, cut in any two ways: the parser gives the same request or the same refusal, and what
+ * it accepts keeps the promises that the rest relies on: one valid Host, a target without a byte
+ * that could mean something else, one framing, values without line ends.
+ */
+#include "tests/unit/http/feed.h"
+
+#include "dataplane/http/target.h"
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
+
+static void check_values(const struct http_request *request)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        const struct http_header *header = &request->headers[i];
+
+        if (!header->name.len || memchr(header->name.ptr, ':', header->name.len))
+            abort();
+        for (size_t b = 0; b < header->value.len; b++)
+            if (strchr("\r\n", header->value.ptr[b])) /* NUL included */
+                abort();
+    }
+}
+
+static void check_accepted(char *bytes, size_t size)
+{
+    struct http_header headers[HTTP_HEADERS_MAX];
+    struct http_parser parser;
+    const struct http_request *request = &parser.request;
+    struct target target;
+    struct str host;
+    size_t kept;
+
+    http_parser_begin(&parser, &feed_limits, headers);
+    if (http_parser_feed(&parser, bytes, size, &kept) != HTTP_PARSE_DONE)
+        return;
+    if (parser.parsed > size || request->body.len > feed_limits.body_max)
+        abort();
+    if (request->minor == 1 && !request->host.len)
+        abort();
+    if (request->authority.len && target_split_authority(request->authority, &host) < 0)
+        abort();
+    if (target_split(request->target, &target) < 0)
+        abort();
+    if (!request->chunked && request->body.len != request->content_length)
+        abort();
+    check_values(request);
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
+{
+    static char whole[FEED_TEXT_MAX], cut[FEED_TEXT_MAX];
+    const char *bytes = (const char *)data + 2;
+    char *copy;
+
+    if (size < 3 || size > 16384)
+        return 0;
+    size -= 2; /* the first two bytes say where to cut */
+    feed(bytes, size, 0, 0, &feed_limits, whole);
+    feed(bytes, size, 1 + data[0], data[1], &feed_limits, cut);
+    if (strcmp(whole, cut) != 0) {
+        fprintf(stderr, "whole: %s\ncut:   %s\n", whole, cut);
+        abort();
+    }
+    copy = malloc(size);
+    if (!copy)
+        abort();
+    memcpy(copy, bytes, size);
+    check_accepted(copy, size);
+    free(copy);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* YAML from anybody: read, or refused with a place; never more than the text could hold. */
+#include <stdlib.h>
+
+#include "lib/wire/yaml.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct yaml_error error;
+    yyjson_doc *documents;
+    char *json;
+
+    if (yaml_read(str_make((const char *)data, size), 65536, &documents, &error)) {
+        if (!error.text[0])
+            abort();
+        return 0;
+    }
+    if (!yyjson_is_arr(yyjson_doc_get_root(documents)))
+        abort();
+    json = yyjson_write(documents, 0, NULL); /* valid UTF-8, finite numbers */
+    if (!json)
+        abort();
+    free(json);
+    yyjson_doc_free(documents);
+    return 0;
+}

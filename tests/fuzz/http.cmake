@@ -1,0 +1,2 @@
+fuzz_target(http_parse dataplane_http)
+fuzz_target(plan dataplane)

@@ -1,0 +1,2 @@
+fuzz_target(kube_watch controller_kube)
+fuzz_target(yaml wire)

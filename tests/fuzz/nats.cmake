@@ -1,0 +1,1 @@
+fuzz_target(nats_proto dataplane_nats)

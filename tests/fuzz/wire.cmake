@@ -1,0 +1,6 @@
+fuzz_target(path wire)
+fuzz_target(subject wire)
+fuzz_target(route_spec wire)
+fuzz_target(table_codec wire)
+fuzz_target(http_request wire)
+fuzz_target(http_reply wire)

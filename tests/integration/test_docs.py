@@ -1,0 +1,35 @@
+"""What the programs have, the operator's page names."""
+
+import re
+import subprocess
+
+import pytest
+
+from harness import BUILD, ROOT
+
+PAGE = (ROOT / "docs" / "OPERATIONS.md").read_text()
+
+
+@pytest.mark.parametrize("program", ["metropolis-controller", "metropolis-gateway"])
+def test_every_option_is_on_the_operators_page(program):
+    listed = subprocess.run([BUILD / program, "--help"], capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"^\s+(--[a-z-]+)", listed, re.M)) - {"--help", "--version"}
+    assert len(options) > 10
+    assert [o for o in sorted(options) if f"`{o}`" not in PAGE] == []
+
+
+def test_every_metric_is_on_the_operators_page_and_the_other_way_round(files_stack):
+    pages = files_stack.gateway.get_admin("/metrics").text + files_stack.controller.get_admin("/metrics").text
+    exported = set(re.findall(r"^# TYPE (metropolis_\w+) ", pages, re.M))
+    documented = {name for name in re.findall(r"`(metropolis_\w+)`", PAGE)
+                  if not name.startswith(("metropolis_kube", "metropolis_acks"))}
+    assert [m for m in sorted(exported) if f"`{m}`" not in PAGE] == []
+    assert sorted(documented - exported) == []
+
+
+@pytest.mark.parametrize("program", ["metropolis-controller", "metropolis-gateway"])
+@pytest.mark.parametrize("wrong", [["--no-such-option"], ["--log-level", "loud"], ["--admin", "nowhere"], ["stray"]])
+def test_a_wrong_option_is_named_and_the_exit_code_is_2(program, wrong):
+    done = subprocess.run([BUILD / program, *wrong], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr and done.stdout == ""

@@ -1,0 +1,69 @@
+"""A controller whose NATS is not there, or not as it should be: it says why, and recovers alone."""
+
+import pytest
+
+from harness import PATIENCE_S, Controller, NatsServer, eventually, stop_all
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a controller on route files with these options; all is stopped in the end."""
+    processes = []
+    (tmp_path / "routes").mkdir()
+
+    def start_controller(url, *args):
+        processes.insert(0, Controller(tmp_path, url, "--routes", tmp_path / "routes", *args).start())
+        return processes[0]
+
+    def new_server(**options):
+        processes.append(NatsServer(tmp_path, **options))
+        return processes[-1]
+
+    start_controller.new_server = new_server
+    yield start_controller
+    stop_all([process for process in processes if process.running])
+
+
+@pytest.mark.parametrize(
+    ("url", "args", "message"),
+    [
+        ("http://127.0.0.1:4222", (), "--nats: the scheme of a server is nats:// or tls://"),
+        ("nats://127.0.0.1:4222", ("--nats-creds", "/no/such"), "--nats-creds /no/such: No such file"),
+        ("nats://127.0.0.1:4222", ("--nats-ca", "/no/such"), "--nats-ca /no/such: No such file"),
+    ],
+)
+def test_what_cannot_work_ends_at_once(start, url, args, message):
+    controller = start(url, *args)
+    assert controller.popen.wait(PATIENCE_S) == 2
+    assert message in controller.log
+
+
+def readyz_says(controller, text):
+    page = controller.get_admin("/readyz")
+    assert page.status_code == 503
+    assert text in page.text, page.text
+    assert controller.running
+    return True
+
+
+def test_a_server_that_comes_later(start):
+    server = start.new_server()
+    controller = start(server.url)
+    eventually(lambda: readyz_says(controller, "not connected to NATS: no server answers"))
+    server.start()
+    controller.wait_ready()
+
+
+def test_a_wrong_password(start):
+    server = start.new_server(config='authorization { user: "u", password: "right" }').start()
+    controller = start(f"nats://u:wrong@127.0.0.1:{server.port}")
+    eventually(lambda: readyz_says(controller, "not connected to NATS: Authorization Violation"))
+    assert "wrong" not in controller.log  # the password
+
+
+def test_a_user_that_may_not(start):
+    server = start.new_server(
+        config="authorization { users: [{user: u, password: p, permissions: {publish: [nothing]}}] }"
+    ).start()
+    controller = start(f"nats://u:p@127.0.0.1:{server.port}")
+    eventually(lambda: readyz_says(controller, 'Permissions Violation for Publish to "$JS.API.STREAM.INFO'))

@@ -1,0 +1,7 @@
+unit_test(base arena base)
+unit_test(base buffer base)
+unit_test(base utf8 base)
+unit_test(base random base)
+unit_test(base options base)
+unit_test(base log base PkgConfig::YYJSON)
+unit_test(base metrics base)

@@ -1,0 +1,7 @@
+unit_test(http parse dataplane_http)
+unit_test(http target dataplane_http)
+unit_test(http write dataplane_http)
+unit_test(http problem dataplane_http)
+unit_test(http wheel dataplane_http)
+unit_test(http peers dataplane_http)
+unit_test(http fields dataplane)

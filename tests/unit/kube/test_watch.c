@@ -1,0 +1,419 @@
+/*
+ * The watch against a scripted server: what a real API server does only when things go wrong. What
+ * handlers hear is one line of text per test.
+ */
+#include "controller/kube/watch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/kube/script.h"
+
+#define PATH "/apis/metropolis.dev/v1alpha1/routes"
+#define OBJECT(name, version)                                                       \
+    "{\"metadata\":{\"namespace\":\"shop\",\"name\":\"" name "\",\"uid\":\"u-" name \
+    "\",\"resourceVersion\":\"" version "\",\"generation\":1}}"
+#define EVENT(type, name, version) "{\"type\":\"" type "\",\"object\":" OBJECT(name, version) "}\n"
+#define END(version)                                                                  \
+    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version \
+    "\",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}}}}\n"
+#define BOOKMARK(version) \
+    "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"" version "\"}}}\n"
+#define EXPIRED                                                                                \
+    "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"," \
+    "\"message\":\"too old\"}}\n"
+#define LISTING "GET " PATH "?watch=true"
+#define LIST "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+
+struct fixture {
+    struct script script;
+    struct kube_watch *watch;
+    char heard[4096]; /* "+a@5 " for an upsert, "-a " for a removal, "synced " */
+    const char *until;
+    bool done, frees;
+};
+
+static void hear(struct fixture *fixture, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void hear(struct fixture *fixture, const char *format, ...)
+{
+    size_t length = strlen(fixture->heard);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(fixture->heard + length, sizeof(fixture->heard) - length, format, args);
+    va_end(args);
+    if (fixture->until && strstr(fixture->heard, fixture->until))
+        fixture->done = true;
+    if (fixture->frees) {
+        kube_watch_free(fixture->watch);
+        fixture->watch = NULL;
+        fixture->done = true;
+    }
+}
+
+static void on_upsert(void *context, const struct kube_object *object)
+{
+    hear(context, "+" STR_FMT "@" STR_FMT " ", STR_ARG(object->name),
+         STR_ARG(object->resource_version));
+}
+
+static void on_removed(void *context, struct str namespace_name, struct str name)
+{
+    assert_true(str_equal(namespace_name, STR_LIT("shop")));
+    hear(context, "-" STR_FMT " ", STR_ARG(name));
+}
+
+static void on_synced(void *context)
+{
+    hear(context, "synced ");
+}
+
+static void start(struct fixture *fixture, const struct script_step *steps, size_t count)
+{
+    struct kube_watch_options options = {.path = PATH,
+                                         .handler = {on_upsert, on_removed, on_synced, fixture}};
+
+    memset(fixture, 0, sizeof(*fixture));
+    script_start(&fixture->script, steps, count);
+    assert_int_equal(
+        kube_watch_new(&fixture->script.loop, fixture->script.client, &options, &fixture->watch),
+        0);
+}
+
+/* Runs until the handlers have heard this as the latest. */
+static void run_until(struct fixture *fixture, const char *heard)
+{
+    fixture->until = heard;
+    fixture->done = strstr(fixture->heard, heard);
+    script_run(&fixture->script, &fixture->done);
+}
+
+static void stop(struct fixture *fixture)
+{
+    kube_watch_free(fixture->watch);
+    script_stop(&fixture->script);
+}
+
+static void test_a_streamed_list_goes_on_as_the_watch(void **state)
+{
+    static const struct script_step steps[] = {
+        {LISTING, "200 OK", NULL,
+         EVENT("ADDED", "b", "9") EVENT("ADDED", "a", "3") END("10") EVENT("MODIFIED", "a", "11")
+             BOOKMARK("20") EVENT("DELETED", "b", "21"),
+         SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 1);
+    assert_false(kube_watch_synced(f.watch));
+    run_until(&f, "-b ");
+    assert_string_equal(f.heard, "+b@9 +a@3 synced +a@11 -b ");
+    assert_true(kube_watch_synced(f.watch));
+    assert_null(kube_watch_trouble(f.watch));
+    assert_non_null(strstr(f.script.requests[0], LIST));
+    assert_non_null(strstr(f.script.requests[0], "allowWatchBookmarks=true"));
+    stop(&f);
+}
+
+static void test_an_expired_version_is_listed_anew_and_what_is_missing_is_removed(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL,
+         EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") EVENT("ADDED", "c", "3") END("5")
+             EXPIRED,
+         SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "c", "8") END("9"),
+         SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "-b synced ");
+    /* a has not changed, so nothing is said of it. */
+    assert_string_equal(f.heard, "+a@1 +b@2 +c@3 synced +c@8 -b synced ");
+    stop(&f);
+}
+
+static void test_410_as_the_answer_is_listed_anew(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_CUTS},
+        {"resourceVersion=5", "410 Gone", NULL, "{\"kind\":\"Status\",\"code\":410}", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 3);
+    run_until(&f, "-a synced ");
+    stop(&f);
+}
+
+static void test_a_list_that_is_not_complete_removes_nothing(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5") EXPIRED,
+         SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_CUTS},
+        {LIST, "403 Forbidden", NULL,
+         "{\"kind\":\"Status\",\"code\":403,\"message\":\"routes is forbidden\"}", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_ENDS},
+        {LIST, "404 Not Found", NULL, "404 page not found", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("9"),
+         SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 6);
+    run_until(&f, "synced synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 synced synced ");
+    stop(&f);
+}
+
+static void test_the_trouble_says_what_the_server_said(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "403 Forbidden", NULL,
+         "{\"kind\":\"Status\",\"code\":403,\"message\":\"routes is forbidden\"}", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    while (!kube_watch_trouble(f.watch))
+        uv_run(&f.script.loop, UV_RUN_ONCE);
+    assert_string_equal(kube_watch_trouble(f.watch), "403: routes is forbidden");
+    assert_false(kube_watch_synced(f.watch));
+    run_until(&f, "synced ");
+    assert_null(kube_watch_trouble(f.watch));
+    stop(&f);
+}
+
+static void test_after_a_cut_in_an_event_the_watch_goes_on_before_it(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL,
+         EVENT("ADDED", "a", "1") END("5")
+             EVENT("MODIFIED", "a", "6") "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"na",
+         SCRIPT_CUTS},
+        {"&resourceVersion=6", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "+b@7 ");
+    assert_string_equal(f.heard, "+a@1 synced +a@6 +b@7 ");
+    stop(&f);
+}
+
+static void test_a_bookmark_moves_the_version(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, END("5") BOOKMARK("77"), SCRIPT_CUTS},
+        {"&resourceVersion=77", "200 OK", NULL, EVENT("ADDED", "b", "78"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "+b@78 ");
+    stop(&f);
+}
+
+static void test_garbage_is_asked_for_again(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, END("5") EVENT("ADDED", "a", "6") "<html>502</html>\n",
+         SCRIPT_STAYS},
+        {"&resourceVersion=6", "200 OK", NULL,
+         EVENT("ADDED", "b", "7") "{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n",
+         SCRIPT_STAYS},
+        {"&resourceVersion=7", "200 OK", NULL, EVENT("ADDED", "c", "8"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 3);
+    run_until(&f, "+c@8 ");
+    assert_string_equal(f.heard, "synced +a@6 +b@7 +c@8 ");
+    stop(&f);
+}
+
+static void test_retry_after_is_waited_for(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "429 Too Many Requests", "Retry-After: 2\r\n", "slow down", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "synced ");
+    assert_true(f.script.times_ms[1] - f.script.times_ms[0] >= 1900);
+    stop(&f);
+}
+
+static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "422 Unprocessable Entity", NULL,
+         "{\"kind\":\"Status\",\"code\":422,\"reason\":\"Invalid\"}", SCRIPT_ENDS},
+        {"GET " PATH "?limit=500 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
+             "a", "1") "," OBJECT("b", "2") "]}",
+         SCRIPT_ENDS},
+        {"GET " PATH "?limit=500&continue=abc HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\"},\"items\":[" OBJECT("c", "3") "]}",
+         SCRIPT_ENDS},
+        {"&resourceVersion=50", "200 OK", NULL, EVENT("DELETED", "c", "51"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 4);
+    run_until(&f, "-c ");
+    assert_string_equal(f.heard, "+a@1 +b@2 +c@3 synced -c ");
+    stop(&f);
+}
+
+static void test_pages_that_expire_are_begun_again(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        {"?limit=500 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
+             "a", "1") "]}",
+         SCRIPT_ENDS},
+        {"&continue=abc", "410 Gone", NULL, "", SCRIPT_ENDS},
+        {"?limit=500 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"60\"},\"items\":[" OBJECT("b", "55") "]}",
+         SCRIPT_ENDS},
+        {"&resourceVersion=60", "200 OK", NULL, "", SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 5);
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
+    stop(&f);
+}
+
+static void test_a_version_that_is_refused_again_and_again_is_given_up(void **state)
+{
+    static const char retry[] = "Retry-After: 1\r\n";
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, END("900"), SCRIPT_CUTS},
+        {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
+        {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
+        {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
+        {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
+        {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 7);
+    run_until(&f, "+a@1 synced ");
+    stop(&f);
+}
+
+static char *large_event(size_t size, const char *before, const char *after)
+{
+    char *text = malloc(strlen(before) + size + strlen(after) + 2);
+
+    assert_non_null(text);
+    strcpy(text, before);
+    memset(text + strlen(before), 'x', size);
+    text[strlen(before) + size] = '\n';
+    strcpy(text + strlen(before) + size + 1, after);
+    return text;
+}
+
+static void test_an_object_too_large_is_skipped_and_the_watch_goes_on(void **state)
+{
+    char *body =
+        large_event(9 * 1024 * 1024, EVENT("ADDED", "a", "1") END("5"), EVENT("ADDED", "b", "7"));
+    struct script_step steps[] = {{LIST, "200 OK", NULL, body, SCRIPT_STAYS}};
+    struct kube_watch_counters counters;
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 1);
+    run_until(&f, "+b@7 ");
+    kube_watch_count(f.watch, &counters);
+    assert_int_equal(counters.skipped, 1);
+    assert_int_equal(counters.items, 2);
+    stop(&f);
+    free(body);
+}
+
+static void test_a_list_with_an_object_too_large_is_not_complete(void **state)
+{
+    char *body = large_event(9 * 1024 * 1024, EVENT("ADDED", "a", "1"), END("5"));
+    struct script_step steps[] = {
+        {LIST, "200 OK", NULL, body, SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2") END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
+    stop(&f);
+    free(body);
+}
+
+static void test_a_handler_may_free_the_watch(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5"),
+         SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 1);
+    f.frees = true;
+    script_run(&f.script, &f.done);
+    assert_string_equal(f.heard, "+a@1 ");
+    stop(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_streamed_list_goes_on_as_the_watch),
+        cmocka_unit_test(test_an_expired_version_is_listed_anew_and_what_is_missing_is_removed),
+        cmocka_unit_test(test_410_as_the_answer_is_listed_anew),
+        cmocka_unit_test(test_a_list_that_is_not_complete_removes_nothing),
+        cmocka_unit_test(test_the_trouble_says_what_the_server_said),
+        cmocka_unit_test(test_after_a_cut_in_an_event_the_watch_goes_on_before_it),
+        cmocka_unit_test(test_a_bookmark_moves_the_version),
+        cmocka_unit_test(test_garbage_is_asked_for_again),
+        cmocka_unit_test(test_retry_after_is_waited_for),
+        cmocka_unit_test(test_a_server_that_streams_no_lists_is_listed_in_pages),
+        cmocka_unit_test(test_pages_that_expire_are_begun_again),
+        cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
+        cmocka_unit_test(test_an_object_too_large_is_skipped_and_the_watch_goes_on),
+        cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
+        cmocka_unit_test(test_a_handler_may_free_the_watch),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

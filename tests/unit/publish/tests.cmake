@@ -1,0 +1,2 @@
+unit_test(publish programmed controller_pipeline)
+unit_test(publish kv_publish controller_pipeline test_server)

@@ -1,0 +1,5 @@
+unit_test(table swap dataplane_table)
+unit_test(table entries dataplane_table)
+unit_test(table ack dataplane_table)
+unit_test(table jetstream dataplane_table)
+unit_test(table watch dataplane_table test_server)

@@ -1,0 +1,7 @@
+unit_test(wire path wire)
+unit_test(wire subject wire)
+unit_test(wire route_spec wire)
+unit_test(wire table_codec wire)
+unit_test(wire http_request wire)
+unit_test(wire http_reply wire)
+unit_test(wire yaml wire)
