@@ -264,14 +264,18 @@ static bool same_value(const struct route *route, struct str value)
     return same;
 }
 
-/* Of a value that may be of a version to come, or no JSON at all: whose it says that it is. */
-static bool same_uid(const struct route *route, struct str value)
+/* Of a value that may be of a version to come, or no JSON at all: whether it says that it is the
+ * route's. 1, 0 or -ENOMEM. */
+static int same_uid(const struct route *route, struct str value)
 {
-    yyjson_doc *doc = yyjson_read(value.ptr, value.len, 0);
+    yyjson_read_err error;
+    yyjson_doc *doc = yyjson_read_opts((char *)value.ptr, value.len, 0, NULL, &error);
     yyjson_val *uid = yyjson_obj_get(yyjson_doc_get_root(doc), "uid");
-    bool same = yyjson_is_str(uid) &&
-                str_equal(str_make(yyjson_get_str(uid), yyjson_get_len(uid)), route->uid);
+    int same = yyjson_is_str(uid) &&
+               str_equal(str_make(yyjson_get_str(uid), yyjson_get_len(uid)), route->uid);
 
+    if (!doc && error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+        return -ENOMEM;
     yyjson_doc_free(doc);
     return same;
 }
@@ -279,7 +283,11 @@ static bool same_uid(const struct route *route, struct str value)
 static int put_rejected(struct entries *entries, struct entry *entry, uint64_t sequence,
                         struct str value, const char *reason)
 {
-    if (entry->wanted && !same_uid(entry->wanted, value))
+    int same = entry->wanted ? same_uid(entry->wanted, value) : 1;
+
+    if (same < 0)
+        return same;
+    if (!same)
         want(entries, entry, NULL);
     return reject(entries, entry, sequence, reason);
 }

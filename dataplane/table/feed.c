@@ -9,8 +9,11 @@
  * The queue needs no limit of its own for slow readers: a consumer's flow control is answered by
  * the taker, so the server stops at its window. QUEUE_MAX guards against a server that does not.
  *
- * Lifetime: the library may call back until it says that a subscription is complete and the
- * connection closed. The feed counts both and waits before it lets go.
+ * Lifetime: the library may call back until it says that a subscription is complete. The feed
+ * counts those and waits before it lets go. That the connection is closed shows by the answers'
+ * subscription being complete: it says so on a thread that is there already, while the library's
+ * own word, the closed callback, may come before connecting has returned, and never comes without
+ * memory for it.
  */
 #include "dataplane/table/feed.h"
 
@@ -46,7 +49,7 @@ struct feed {
     pthread_cond_t changed;
     struct feed_item *items; /* a ring */
     size_t first, count, capacity;
-    unsigned callers; /* subscriptions and connections that may still call back */
+    unsigned callers; /* subscriptions that may still call back */
     bool connected, woken;
 };
 
@@ -148,30 +151,20 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     pthread_mutex_unlock(&feed->lock);
 }
 
-static void caller_left(struct feed *feed, bool connection)
-{
-    pthread_mutex_lock(&feed->lock);
-    assert(feed->callers > 0);
-    feed->callers--;
-    if (connection)
-        feed->connected = false;
-    pthread_cond_signal(&feed->changed);
-    pthread_mutex_unlock(&feed->lock);
-}
-
+/* After the last message. The answers' subscription ends with its connection. */
 static void on_subscription_complete(void *context)
 {
     struct follower *follower = context;
     struct feed *feed = follower->feed;
 
+    pthread_mutex_lock(&feed->lock);
+    assert(feed->callers > 0);
+    feed->callers--;
+    if (!follower->id)
+        feed->connected = false;
+    pthread_cond_signal(&feed->changed);
+    pthread_mutex_unlock(&feed->lock);
     free(follower);
-    caller_left(feed, false);
-}
-
-static void on_connection_closed(natsConnection *connection, void *context)
-{
-    (void)connection;
-    caller_left(context, true);
 }
 
 /* What the library noticed: a permission that is missing, a slow consumer. */
@@ -242,8 +235,6 @@ static natsStatus set_options(natsOptions *options, struct feed *feed)
     if (s == NATS_OK) /* an ack shall not wait for the flusher's next round */
         s = natsOptions_SetSendAsap(options, true);
     if (s == NATS_OK)
-        s = natsOptions_SetClosedCB(options, on_connection_closed, feed);
-    if (s == NATS_OK)
         s = natsOptions_SetErrorHandler(options, on_error, NULL);
     if (s == NATS_OK && given->creds_file)
         s = natsOptions_SetUserCredentialsFromFiles(options, given->creds_file, NULL);
@@ -260,21 +251,21 @@ static int subscribe(struct feed *feed, const char *subject, uint32_t id,
     if (!follower)
         return -ENOTCONN;
     *follower = (struct follower){feed, id};
-    if (natsConnection_Subscribe(&sub, feed->connection, subject, on_message, follower) != NATS_OK)
-        goto fail;
+    if (natsConnection_Subscribe(&sub, feed->connection, subject, on_message, follower)) {
+        free(follower);
+        return -ENOTCONN;
+    }
     pthread_mutex_lock(&feed->lock);
     feed->callers++;
+    feed->connected |= !id;
     pthread_mutex_unlock(&feed->lock);
     if (natsSubscription_SetOnCompleteCB(sub, on_subscription_complete, follower) != NATS_OK) {
-        caller_left(feed, false);
-        goto fail; /* the connection is closed; nobody was told of this inbox yet */
+        on_subscription_complete(follower); /* closed already; nobody was told of this inbox yet */
+        natsSubscription_Destroy(sub);
+        return -ENOTCONN;
     }
     *ret_sub = sub;
     return natsSubscription_SetPendingLimits(sub, -1, -1) == NATS_OK ? 0 : -ENOTCONN;
-fail:
-    natsSubscription_Destroy(sub);
-    free(follower);
-    return -ENOTCONN;
 }
 
 static void new_inbox(struct feed *feed)
@@ -300,10 +291,6 @@ int feed_connect(struct feed *feed, const char **ret_reason)
         s = natsConnection_Connect(&feed->connection, options);
     natsOptions_Destroy(options);
     if (s == NATS_OK) {
-        pthread_mutex_lock(&feed->lock);
-        feed->callers++;
-        feed->connected = !natsConnection_IsClosed(feed->connection);
-        pthread_mutex_unlock(&feed->lock);
         snprintf(subject, sizeof(subject), "%s.a.*", feed->inbox);
         if (subscribe(feed, subject, 0, &feed->answers))
             s = NATS_CONNECTION_CLOSED;
@@ -333,7 +320,6 @@ void feed_disconnect(struct feed *feed)
     pthread_mutex_lock(&feed->lock);
     while (feed->callers > 0)
         pthread_cond_wait(&feed->changed, &feed->lock);
-    feed->connected = false;
     pthread_mutex_unlock(&feed->lock);
     natsConnection_Destroy(feed->connection);
     feed->connection = NULL;

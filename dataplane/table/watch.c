@@ -52,6 +52,8 @@ enum {
     NAME_MAX_BYTES = 384,
 };
 
+static const char out_of_memory[] = "out of memory while reading the table";
+
 enum reading { AWAY, PAUSED, ASKED, REPLAYING, LIVE };
 
 struct watch {
@@ -207,8 +209,13 @@ static bool head_differs(const struct watch *watch, const struct table_head *hea
 static void on_head(struct watch *watch, uint64_t sequence, struct str value, bool deleted)
 {
     struct table_head head = {0};
-    bool good = !deleted && table_head_read(value, &head) == 0;
+    int result = deleted ? -ENOENT : table_head_read(value, &head);
+    bool good = result == 0;
 
+    if (result == -ENOMEM) { /* nothing would ask for it again */
+        pause_on(watch, out_of_memory);
+        return;
+    }
     if (watch->reading == LIVE && (!good || strcmp(head.lineage, watch->head.lineage) != 0)) {
         log_info("the table begins a new life", LOG_TEXT("bucket", watch->stream));
         pause_for(watch, 0);
@@ -287,7 +294,7 @@ static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint
         result = entries_put(watch->entries, key, sequence, payload_of(message));
     pthread_mutex_unlock(&watch->lock);
     if (result)
-        pause_on(watch, "out of memory while reading the table");
+        pause_on(watch, out_of_memory);
     if (entries_rejected_version(watch->entries) != rejected &&
         entries_rejected(watch->entries, &newest, 1) && newest.sequence == sequence)
         log_warn("entry rejected", LOG_TEXT("key", newest.key), LOG_U64("sequence", sequence),
