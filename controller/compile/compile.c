@@ -11,8 +11,10 @@
  * asked (verdict_each_touched). A verdict is computed anew, never patched, and told when it differs
  * from what was last said.
  *
- * An invalid Route keeps serving the last good generation of its uid. That is what the record still
- * serves or, after a restart, what the gateway's bucket holds (handler.stored).
+ * A Route that is invalid, or denied by the policy, keeps serving the last good generation of its
+ * uid, if the policy allows that one. It is what the record still serves or, after a restart, what
+ * the gateway's bucket holds (handler.stored). Another policy judges every Route anew (settle), but
+ * only what that changes goes through the queue.
  */
 #include "controller/compile/compile.h"
 
@@ -25,7 +27,7 @@
 #include "lib/base/map.h"
 #include "lib/wire/table_codec.h"
 
-enum problem { PROBLEM_NONE, PROBLEM_INVALID, PROBLEM_NO_GATEWAY };
+enum problem { PROBLEM_NONE, PROBLEM_INVALID, PROBLEM_NO_GATEWAY, PROBLEM_DENIED };
 
 struct record {
     struct map_node node; /* key: label */
@@ -36,9 +38,10 @@ struct record {
     struct compile_memory memory;
 
     enum problem problem; /* of the newest generation */
-    char *problem_text;
-    bool awaits_stored; /* invalid, and stored() did not know yet */
+    char *problem_text;   /* NULL: none */
+    bool awaits_stored;   /* invalid or denied, and stored() did not know yet */
 
+    struct route *newest;  /* the newest generation, when it is valid and its gateway is there */
     struct route *serving; /* in its gateway's table; NULL: nothing */
     int gateway;           /* of serving; -1 */
     struct route *next;    /* what shall serve once the queue is flushed */
@@ -69,7 +72,8 @@ struct compile {
     struct record *queue, **queue_end;
     bool synced;
     struct compile_counts counts;
-    struct buffer scratch; /* an entry's value */
+    struct policy *policy; /* NULL: there is none */
+    struct buffer scratch; /* an entry's value, or a reason */
 };
 
 /* ---- life ---- */
@@ -115,6 +119,7 @@ static void free_record(struct compile *compile, struct record *record)
     if (record->next != record->serving)
         route_unref(record->next);
     route_unref(record->serving);
+    route_unref(record->newest);
     free(record->label);
     free(record->uid);
     free(record->problem_text);
@@ -136,6 +141,7 @@ void compile_free(struct compile *compile)
         route_table_unref(compile->gateways[i].table);
     }
     free(compile->gateway_names);
+    policy_free(compile->policy);
     buffer_done(&compile->scratch);
     free(compile);
 }
@@ -210,22 +216,41 @@ static void set_next(struct record *record, struct route *route, int gateway)
     record->next_gateway = route ? gateway : -1;
 }
 
-/* Goes on with what serves now, if that is of the same uid. */
-static void keep_serving(struct record *record)
+/* 1: today's policy allows it; 0: not, and scratch holds the reason; -ENOMEM. */
+static int ask_policy(struct compile *compile, const struct route *route)
+{
+    buffer_clear(&compile->scratch, ROUTE_SOURCE_MAX);
+    return policy_judge(compile->policy, route, &compile->scratch);
+}
+
+/* Goes on with what serves now, if that is of the same uid and allowed. */
+static int keep_serving(struct compile *compile, struct record *record)
 {
     struct route *good = record->serving;
+    int allowed;
 
     if (good && !str_equal(good->uid, str_from(record->uid)))
         good = NULL;
-    set_next(record, good ? route_ref(good) : NULL, record->gateway);
+    allowed = good ? ask_policy(compile, good) : 0;
+    if (allowed < 0)
+        return allowed;
+    set_next(record, allowed ? route_ref(good) : NULL, record->gateway);
+    return 0;
 }
 
-static int set_problem(struct record *record, enum problem problem, const char *text)
+/* Leaves a text that is the same where it is. */
+static int set_problem(struct record *record, enum problem problem, struct str text)
 {
-    free(record->problem_text);
+    char *copy = NULL;
+
     record->problem = problem;
-    record->problem_text = text ? strdup(text) : NULL;
-    return text && !record->problem_text ? -ENOMEM : 0;
+    if (str_equal(str_from(record->problem_text), text))
+        return 0;
+    if (text.len && !(copy = strndup(text.ptr, text.len)))
+        return -ENOMEM;
+    free(record->problem_text);
+    record->problem_text = copy;
+    return 0;
 }
 
 static int find_gateway(const struct compile *compile, struct str name)
@@ -236,7 +261,7 @@ static int find_gateway(const struct compile *compile, struct str name)
     return -1;
 }
 
-/* What the bucket of a gateway holds of this uid, so that it goes on serving. */
+/* What the bucket of a gateway holds of this uid, so that it goes on serving if it is allowed. */
 static int recover(struct compile *compile, struct record *record)
 {
     char key[TABLE_KEY_MAX + 1];
@@ -260,11 +285,14 @@ static int recover(struct compile *compile, struct record *record)
             return error;
         if (error < 0)
             continue;
-        if (str_equal(route->uid, str_from(record->uid)) &&
+        error = ask_policy(compile, route);
+        if (error > 0 && str_equal(route->uid, str_from(record->uid)) &&
             (!record->next || route->generation > record->next->generation))
             set_next(record, route, (int)i);
         else
             route_unref(route);
+        if (error == -ENOMEM)
+            return error;
     }
     return 0;
 }
@@ -318,6 +346,13 @@ out:
     return error;
 }
 
+static void set_newest(struct record *record, struct route *route)
+{
+    route_unref(record->newest);
+    record->newest = route;
+}
+
+/* Reads the newest generation: it is valid, or what its problem is. */
 static int read_spec(struct compile *compile, struct record *record,
                      const struct source_route *source)
 {
@@ -325,26 +360,45 @@ static int read_spec(struct compile *compile, struct record *record,
     struct route *route;
     char text[512];
     int error = read_route(compile, source, &route, &spec_error);
-    int gateway;
 
-    record->awaits_stored = false;
-    if (error == -EINVAL) {
-        keep_serving(record);
-        error = set_problem(record, PROBLEM_INVALID, spec_error.text);
-        return error || record->next ? error : recover(compile, record);
-    }
+    set_newest(record, NULL);
+    if (error == -EINVAL)
+        return set_problem(record, PROBLEM_INVALID, str_from(spec_error.text));
     if (error)
         return error;
-    gateway = find_gateway(compile, route->gateway);
-    if (gateway >= 0) {
-        set_next(record, route, gateway);
-        return set_problem(record, PROBLEM_NONE, NULL);
+    if (find_gateway(compile, route->gateway) >= 0) {
+        set_newest(record, route);
+        return 0;
     }
     snprintf(text, sizeof(text), "spec.gateway: \"" STR_FMT "\" is no gateway of this controller",
              STR_ARG(route->gateway));
     route_unref(route);
-    set_next(record, NULL, -1);
-    return set_problem(record, PROBLEM_NO_GATEWAY, text);
+    return set_problem(record, PROBLEM_NO_GATEWAY, str_from(text));
+}
+
+/* Decides what shall serve: the newest generation, or else the last good one, as far as today's
+ * policy allows them. */
+static int settle(struct compile *compile, struct record *record)
+{
+    struct route *newest = record->newest;
+    int result = newest ? ask_policy(compile, newest) : 0;
+
+    record->awaits_stored = false;
+    if (result < 0)
+        return result;
+    if (result > 0) {
+        set_next(record, route_ref(newest), find_gateway(compile, newest->gateway));
+        return set_problem(record, PROBLEM_NONE, STR_LIT(""));
+    }
+    if (newest)
+        result = set_problem(record, PROBLEM_DENIED, buffer_view(&compile->scratch));
+    if (record->problem == PROBLEM_NO_GATEWAY)
+        set_next(record, NULL, -1);
+    else if (!result)
+        result = keep_serving(compile, record);
+    if (!result && !record->next && record->problem != PROBLEM_NO_GATEWAY)
+        result = recover(compile, record);
+    return result;
 }
 
 /* ---- verdicts ---- */
@@ -356,6 +410,8 @@ static uint64_t *count_of(struct compile *compile, const struct record *record,
         return &compile->counts.invalid;
     if (record->problem == PROBLEM_NO_GATEWAY)
         return &compile->counts.no_such_gateway;
+    if (record->problem == PROBLEM_DENIED)
+        return &compile->counts.denied;
     return accepted->status == CONDITION_TRUE ? &compile->counts.accepted
                                               : &compile->counts.shadowed;
 }
@@ -369,7 +425,9 @@ static void judge(const struct compile *compile, const struct record *record,
         verdict_judge(compile->gateways[record->gateway].table, record->serving, ret_accepted);
         break;
     case PROBLEM_INVALID:
-        snprintf(ret_accepted->reason, sizeof(ret_accepted->reason), "Invalid");
+    case PROBLEM_DENIED:
+        snprintf(ret_accepted->reason, sizeof(ret_accepted->reason), "%s",
+                 record->problem == PROBLEM_INVALID ? "Invalid" : "PolicyDenied");
         verdict_append(ret_accepted, "%s", record->problem_text);
         if (record->serving)
             verdict_append(ret_accepted, "; generation %lld keeps serving",
@@ -590,6 +648,8 @@ int compile_upsert(struct compile *compile, const struct source_route *route)
     record->generation = route->generation;
     record->removed = false;
     error = read_spec(compile, record, route);
+    if (!error)
+        error = settle(compile, record);
     if (error)
         return error;
     enqueue(compile, record);
@@ -603,6 +663,7 @@ int compile_remove(struct compile *compile, struct str namespace_name, struct st
     if (!record)
         return 0;
     set_next(record, NULL, -1);
+    set_newest(record, NULL);
     record->removed = true;
     record->generation = -1;
     enqueue(compile, record);
@@ -628,6 +689,25 @@ int compile_recover(struct compile *compile)
         if (error)
             return error;
         if (record->next)
+            enqueue(compile, record);
+    }
+    return compile->synced ? flush(compile) : 0;
+}
+
+int compile_set_policy(struct compile *compile, struct policy *policy)
+{
+    policy_free(compile->policy);
+    compile->policy = policy;
+    for (struct map_node *node = map_next(&compile->records, NULL); node;
+         node = map_next(&compile->records, node)) {
+        struct record *record = MAP_ELEMENT(node, struct record, node);
+        const struct route *next = record->next;
+        const char *text = record->problem_text;
+        int error = record->removed ? 0 : settle(compile, record);
+
+        if (error)
+            return error;
+        if (record->next != next || record->problem_text != text)
             enqueue(compile, record);
     }
     return compile->synced ? flush(compile) : 0;

@@ -10,6 +10,7 @@
 #ifndef CONTROLLER_COMPILE_COMPILE_H
 #define CONTROLLER_COMPILE_COMPILE_H
 
+#include "controller/compile/policy.h"
 #include "controller/source.h"
 #include "lib/base/buffer.h"
 
@@ -44,7 +45,7 @@ struct compile_handler {
     /* The Route is gone; its entry went before. */
     void (*forgotten)(void *context, struct str namespace_name, struct str name);
     /*
-     * Asked when a Route is invalid and no good generation of it was seen: what the gateway's
+     * Asked when a Route is invalid or denied and no good generation was seen: what the gateway's
      * bucket holds under this key. 0 with the value appended; -ENOENT: nothing; -EAGAIN: not known
      * yet (compile_recover asks again); -ENOMEM.
      */
@@ -61,11 +62,13 @@ void compile_free(struct compile *compile);
 int compile_upsert(struct compile *compile, const struct source_route *route);
 int compile_remove(struct compile *compile, struct str namespace_name, struct str name);
 int compile_synced(struct compile *compile);
-/* stored() knows more than before: the invalid Routes that waited for it ask again. */
+/* stored() knows more than before: the Routes that waited for it ask again. */
 int compile_recover(struct compile *compile);
+/* From now on this policy holds, for what is known too. Takes ownership; NULL: all is allowed. */
+int compile_set_policy(struct compile *compile, struct policy *policy);
 
 struct compile_counts {
-    uint64_t routes, accepted, invalid, no_such_gateway, shadowed;
+    uint64_t routes, accepted, invalid, no_such_gateway, denied, shadowed;
 };
 struct compile_counts compile_count(const struct compile *compile);
 

@@ -1,8 +1,9 @@
 /*
  * golden FOLDER: feeds compile with the Routes of FOLDER/1.yaml, then 2.yaml and so on, and
  * compares what comes out with FOLDER/expected.txt. Each file is all that there is at its time:
- * what it no longer names is removed. FOLDER/stored.yaml, if there, is what the gateways' buckets
- * hold from before: documents {gateway, key, value}.
+ * what it no longer names is removed. FOLDER/1.policy.yaml and so on, if there, is the policy from
+ * then on; a step may be a policy alone. FOLDER/stored.yaml, if there, is what the gateways'
+ * buckets hold from before: documents {gateway, key, value}.
  *
  * GOLDEN_WRITE=1 writes expected.txt instead; read the difference before you commit it.
  *
@@ -137,25 +138,50 @@ static bool names(const struct route_file *file, const char *label)
     return false;
 }
 
-/* False: there is no such step. before: the step before, replaced by this one. */
-static bool run_step(struct golden *golden, int step, struct route_file *before)
+/* False: the step has no such file. */
+static bool load_step(struct golden *golden, int step, const char *suffix, struct buffer *text)
 {
-    char name[32], error[ROUTE_FILE_ERROR_MAX] = "out of memory";
-    struct route_file file;
-    struct buffer text;
-    bool there;
+    char name[32];
 
-    buffer_init(&text, TEXT_MAX);
-    snprintf(name, sizeof(name), "%d.yaml", step);
-    there = load(golden->folder, name, &text);
-    if (there && route_file_read(buffer_view(&text), &file, error) < 0) {
-        fprintf(stderr, "%s/%s:%s\n", golden->folder, name, error);
-        exit(2);
-    }
-    buffer_done(&text);
-    if (!there)
+    buffer_clear(text, TEXT_MAX);
+    snprintf(name, sizeof(name), "%d.%s", step, suffix);
+    if (!load(golden->folder, name, text))
         return false;
-    buffer_printf(&golden->output, "%s# %s\n", step > 1 ? "\n" : "", name);
+    buffer_printf(&golden->output, "%s# %s\n", buffer_length(&golden->output) ? "\n" : "", name);
+    return true;
+}
+
+static void __attribute__((noreturn))
+refuse(const struct golden *golden, int step, const char *suffix, const char *error)
+{
+    fprintf(stderr, "%s/%d.%s:%s\n", golden->folder, step, suffix, error);
+    exit(2);
+}
+
+static bool run_policy(struct golden *golden, int step, struct buffer *text)
+{
+    char error[POLICY_ERROR_MAX] = "out of memory";
+    struct policy *policy;
+
+    if (!load_step(golden, step, "policy.yaml", text))
+        return false;
+    if (policy_read(buffer_view(text), &policy, error) < 0)
+        refuse(golden, step, "policy.yaml", error);
+    assert(compile_set_policy(golden->compile, policy) == 0);
+    return true;
+}
+
+/* before: the Routes of the step before, replaced by those of this one. */
+static bool run_routes(struct golden *golden, int step, struct buffer *text,
+                       struct route_file *before)
+{
+    char error[ROUTE_FILE_ERROR_MAX] = "out of memory";
+    struct route_file file;
+
+    if (!load_step(golden, step, "yaml", text))
+        return false;
+    if (route_file_read(buffer_view(text), &file, error) < 0)
+        refuse(golden, step, "yaml", error);
     for (size_t i = 0; i < before->count; i++)
         if (!names(&file, before->items[i].label))
             assert(compile_remove(golden->compile, before->items[i].namespace_name,
@@ -166,6 +192,19 @@ static bool run_step(struct golden *golden, int step, struct route_file *before)
     route_file_done(before);
     *before = file;
     return true;
+}
+
+/* False: there is no such step. */
+static bool run_step(struct golden *golden, int step, struct route_file *before)
+{
+    struct buffer text;
+    bool there;
+
+    buffer_init(&text, TEXT_MAX);
+    there = run_policy(golden, step, &text);
+    there = run_routes(golden, step, &text, before) || there;
+    buffer_done(&text);
+    return there;
 }
 
 /* ---- judgement ---- */

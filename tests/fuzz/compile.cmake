@@ -1,0 +1,2 @@
+fuzz_target(policy controller_pipeline)
+fuzz_target(reach controller_pipeline)
