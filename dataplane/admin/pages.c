@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "dataplane/admin/admin.h"
+#include "lib/base/process.h"
 
 enum { SNAPSHOT_TIMEOUT_MS = 250 };
 
@@ -176,6 +177,8 @@ int admin_write_metrics(const struct admin_sources *sources, struct loop_snapsho
         code = buffer_append_str(page, buffer_view(&revisions));
     if (!code)
         code = watch_metrics(sources->watch, page);
+    if (!code)
+        code = process_metrics(page);
     buffer_done(&connected);
     buffer_done(&revisions);
     free(sum);

@@ -48,6 +48,15 @@ void metrics_histogram_merge(struct metrics_histogram *into, const struct metric
     into->sum_ns += count_read(&from->sum_ns);
 }
 
+uint64_t metrics_histogram_count(const struct metrics_histogram *histogram)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i <= METRICS_BOUNDS; i++)
+        count += count_read(&histogram->counts[i]);
+    return count;
+}
+
 /* Cuts the page back to length when result is an error; returns result. */
 static int page_settle(struct buffer *page, size_t length, int result)
 {

@@ -26,6 +26,9 @@ struct metrics_histogram {
 void metrics_histogram_add(struct metrics_histogram *histogram, uint64_t duration_ns);
 void metrics_histogram_merge(struct metrics_histogram *into, const struct metrics_histogram *from);
 
+/* How many were added. */
+uint64_t metrics_histogram_count(const struct metrics_histogram *histogram);
+
 /* # HELP and # TYPE: once per family, before its samples. Errors stick in the buffer's length: past
  * its limit nothing more is written and metrics_* return -ENOBUFS. */
 int metrics_family(struct buffer *page, const char *name, enum metrics_type type, const char *help);
