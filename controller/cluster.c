@@ -16,10 +16,10 @@
 #include "controller/kube/client.h"
 #include "controller/kube/config.h"
 #include "controller/kube/endpoints.h"
+#include "controller/kube/kube_metrics.h"
 #include "controller/kube/routes.h"
 #include "controller/kube/status.h"
 #include "lib/base/log.h"
-#include "lib/base/metrics.h"
 #include "lib/wire/table_codec.h"
 
 enum { RETRY_MS = 2000, REQUEST_TIMEOUT_MS = 10000 };
@@ -38,6 +38,7 @@ struct cluster {
     struct kube_config *config;
     struct kube_client *client;
     struct kube_request *request; /* for the owner */
+    struct kube_notices *notices;
     struct kube_status *status;
     struct kube_routes *routes;
     struct gateway_watch gateways[COMPILE_GATEWAYS_MAX];
@@ -124,6 +125,7 @@ void cluster_free(struct cluster *cluster)
         kube_endpoints_free(cluster->gateways[i].endpoints);
     kube_routes_free(cluster->routes);
     kube_status_free(cluster->status);
+    kube_notices_free(cluster->notices);
     kube_request_cancel(cluster->request);
     kube_client_free(cluster->client);
     uv_close((uv_handle_t *)&cluster->timer, on_timer_closed);
@@ -153,7 +155,9 @@ int cluster_new(uv_loop_t *loop, const struct settings *settings,
     if (!error)
         error = kube_client_new(loop, cluster->config, &cluster->client);
     if (!error)
-        error = kube_status_new(loop, cluster->client, &cluster->status);
+        error = kube_notices_new(loop, cluster->client, &cluster->notices);
+    if (!error)
+        error = kube_status_new(loop, cluster->client, cluster->notices, &cluster->status);
     if (error) {
         cluster_free(cluster);
         return error;
@@ -226,52 +230,12 @@ int cluster_ready(const struct cluster *cluster, struct buffer *page)
     return error ? error : ready ? 0 : -EAGAIN;
 }
 
-static int write_count(struct buffer *page, const char *name, enum metrics_type type,
-                       const char *help, uint64_t value)
-{
-    int error = metrics_family(page, name, type, help);
-
-    return error ? error : metrics_sample(page, name, "", (double)value);
-}
-
 int cluster_metrics(const struct cluster *cluster, struct buffer *page)
 {
-    struct kube_watch_counters watch = {0};
-    struct kube_status_counters status;
-    int error;
-
-    if (cluster->routes)
-        kube_routes_count(cluster->routes, &watch);
-    kube_status_count(cluster->status, &status);
-
-    const struct {
-        const char *name;
-        enum metrics_type type;
-        const char *help;
-        uint64_t value;
-    } figures[] = {
-        {"metropolis_kube_requests_total", METRICS_COUNTER, "Requests to the API server.",
-         kube_client_requests(cluster->client)},
-        {"metropolis_kube_request_failures_total", METRICS_COUNTER,
-         "Requests without an answer, or with 5xx or 429.", kube_client_failures(cluster->client)},
-        {"metropolis_kube_route_events_total", METRICS_COUNTER, "Events of the watch of Routes.",
-         watch.events},
-        {"metropolis_kube_route_lists_total", METRICS_COUNTER, "Lists of Routes.", watch.lists},
-        {"metropolis_kube_route_watch_failures_total", METRICS_COUNTER,
-         "Lists and watches of Routes that failed.", watch.failures},
-        {"metropolis_kube_status_waiting", METRICS_GAUGE, "Statuses still to be written.",
-         status.waiting},
-        {"metropolis_kube_status_written_total", METRICS_COUNTER, "Statuses written.",
-         status.written},
-        {"metropolis_kube_status_unchanged_total", METRICS_COUNTER,
-         "Statuses that were stored already.", status.unchanged},
-        {"metropolis_kube_status_retried_total", METRICS_COUNTER, "Statuses written again.",
-         status.retried},
-    };
-
-    error = 0;
-    for (size_t i = 0; i < sizeof(figures) / sizeof(*figures) && !error; i++)
-        error =
-            write_count(page, figures[i].name, figures[i].type, figures[i].help, figures[i].value);
-    return error;
+    return kube_metrics_write(&(struct kube_metrics_sources){.config = cluster->config,
+                                                             .client = cluster->client,
+                                                             .status = cluster->status,
+                                                             .notices = cluster->notices,
+                                                             .routes = cluster->routes},
+                              page);
 }

@@ -19,6 +19,7 @@
 #include "controller/pipeline.h"
 #include "controller/settings.h"
 #include "lib/base/log.h"
+#include "lib/base/process.h"
 #include "lib/wire/table_codec.h"
 
 struct controller {
@@ -86,7 +87,7 @@ static int write_metrics(void *context, struct buffer *page)
 
     if (!error && controller->cluster)
         error = cluster_metrics(controller->cluster, page);
-    return error;
+    return error ? error : process_metrics(page);
 }
 
 static int write_fleet(void *context, struct buffer *page)

@@ -12,6 +12,9 @@
  * While a user runs on behalf of a request, that request is `current`; cancelled then, it is freed
  * only when the user has returned, because it may still be reading what it was lent.
  *
+ * With an exec plugin, a request that finds no fresh credential is held until the plugin has
+ * answered, and fails with what the plugin said if it does not.
+ *
  * What libcurl reads between two dispatches is bounded by its own loop (about 100 buffers), so a
  * stream's buffer stays small; the limit is there all the same.
  */
@@ -32,6 +35,7 @@ struct socket_poll {
 };
 
 static void dispatch(struct kube_client *client);
+static void client_close(struct kube_client *client);
 
 /* Sockets and the timer: libcurl -> libuv -> libcurl. */
 
@@ -146,7 +150,13 @@ int kube_request_start(struct kube_client *client, const struct kube_request_opt
     request->options = *options;
     buffer_init(&request->body, KUBE_RESPONSE_MAX);
     buffer_init(&request->incoming, KUBE_RESPONSE_MAX);
-    error = kube_request_build(request);
+    error = kube_request_prepare(request);
+    if (!error && client->plugin && !kube_plugin_fresh(client->plugin)) {
+        request->held = true;
+        kube_plugin_run(client->plugin);
+    } else if (!error) {
+        error = kube_request_launch(request);
+    }
     if (error) {
         kube_request_destroy(request);
         return error;
@@ -157,7 +167,6 @@ int kube_request_start(struct kube_client *client, const struct kube_request_opt
     if (request->next)
         request->next->previous = request;
     client->requests = request;
-    client->started++;
     *ret_request = request;
     return 0;
 }
@@ -193,11 +202,33 @@ static bool call(struct kube_request *request, bool body)
     return true;
 }
 
+static void count_answer(struct kube_request *request, int status)
+{
+    struct kube_client *client = request->client;
+    struct kube_request_count *count = client->counts, *end = count + client->count;
+
+    if (request->counted)
+        return;
+    request->counted = true;
+    while (count < end &&
+           (count->status != status || strcmp(count->method, request->options.method) != 0))
+        count++;
+    if (count == client->counts + KUBE_COUNTS_MAX)
+        return;
+    if (count == end)
+        client->counts[client->count++] =
+            (struct kube_request_count){.method = request->options.method, .status = status};
+    count->count++;
+}
+
 /* Hands over what came. False: the request is gone. */
 static bool deliver(struct kube_request *request)
 {
-    if (!kube_request_succeeded(request))
+    int status = kube_request_status(request);
+
+    if (status < 200 || status > 299)
         return true;
+    count_answer(request, status);
     if (request->options.accepted && !request->accepted) {
         request->accepted = true;
         if (!call(request, false))
@@ -211,25 +242,78 @@ static bool deliver(struct kube_request *request)
     return true;
 }
 
-static void finish(struct kube_request *request, CURLcode code)
+/* The last call to the user. */
+static void call_done(struct kube_request *request, const struct kube_response *response)
 {
     struct kube_client *client = request->client;
+
+    unlink_request(request);
+    client->current = request;
+    request->options.done(request->options.context, response);
+    client->current = NULL;
+    kube_request_destroy(request);
+}
+
+/* What we log in with is refused; unless it was replaced while the request was under way. */
+static void refuse_credential(struct kube_client *client, const struct kube_request *request)
+{
+    client->token_stale = true;
+    if (client->plugin && request->credential == client->credential)
+        kube_plugin_refused(client->plugin);
+}
+
+static void finish(struct kube_request *request, CURLcode code)
+{
     struct kube_response response = {0};
 
     if (!deliver(request))
         return;
     kube_request_explain(request, code, &response);
+    count_answer(request, response.status);
     if (response.status == 401)
-        client->token_stale = true;
-    if (response.error || response.status == 429 || response.status >= 500)
-        client->failed++;
+        refuse_credential(request->client, request);
     if (!request->options.data)
         response.body = buffer_view(&request->incoming);
-    unlink_request(request);
-    client->current = request;
-    request->options.done(request->options.context, &response);
-    client->current = NULL;
-    kube_request_destroy(request);
+    call_done(request, &response);
+}
+
+/* The plugin. */
+
+static void fail_doomed(struct kube_client *client, int error, const char *message)
+{
+    struct kube_response response = {.error = error};
+    struct kube_request *request = client->requests;
+
+    snprintf(response.message, sizeof(response.message), "%s", message);
+    while (request) {
+        if (!request->doomed) {
+            request = request->next;
+            continue;
+        }
+        call_done(request, &response);
+        request = client->requests; /* who was called may have changed the list */
+    }
+}
+
+/* Those that waited go, or, when no request can be made now, fail. */
+static void on_plugin_done(void *context, const char *trouble)
+{
+    struct kube_client *client = context;
+    const char *token = kube_plugin_credential(client->plugin)->token;
+    int error = trouble ? -EACCES : kube_client_set_token(client, token ? token : "");
+
+    client->credential += !trouble;
+    for (struct kube_request *request = client->requests; request; request = request->next) {
+        if (!request->held)
+            continue;
+        request->held = false;
+        request->doomed = error || kube_request_launch(request);
+    }
+    client->dispatching = true;
+    fail_doomed(client, error ? error : -ENOMEM, trouble ? trouble : "out of memory");
+    client->dispatching = false;
+    if (client->closing)
+        client_close(client);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -248,6 +332,7 @@ static void on_timer_closed(uv_handle_t *handle)
 static void client_close(struct kube_client *client)
 {
     assert(!client->requests);
+    kube_plugin_free(client->plugin);
     curl_multi_cleanup(client->multi); /* closes the sockets, and their polls with them */
     curl_global_cleanup();
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
@@ -352,6 +437,10 @@ int kube_client_new(uv_loop_t *loop, const struct kube_config *config,
     error = set_base(client);
     if (!error && config->token)
         error = kube_client_set_token(client, config->token);
+    if (!error && config->exec)
+        error =
+            kube_plugin_new(loop, config->exec,
+                            &(struct kube_plugin_handler){on_plugin_done, client}, &client->plugin);
     if (error)
         goto failed;
     *ret_client = client;
@@ -371,12 +460,9 @@ void kube_client_free(struct kube_client *client)
         client_close(client);
 }
 
-uint64_t kube_client_requests(const struct kube_client *client)
+const struct kube_request_count *kube_client_counts(const struct kube_client *client,
+                                                    size_t *ret_count)
 {
-    return client->started;
-}
-
-uint64_t kube_client_failures(const struct kube_client *client)
-{
-    return client->failed;
+    *ret_count = client->count;
+    return client->counts;
 }

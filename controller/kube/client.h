@@ -30,7 +30,8 @@ struct kube_request;
 /* How a request ended. Strings are borrowed for the call. */
 struct kube_response {
     /* 0: the answer came whole. Else none came or it was cut: -ETIMEDOUT, -EMSGSIZE (larger than
-     * KUBE_RESPONSE_MAX), -ENOMEM, or -EIO for all that happens to connections. */
+     * KUBE_RESPONSE_MAX), -ENOMEM, -EACCES (an exec plugin gave no credential), or -EIO for all
+     * that happens to connections. */
     int error;
     int status;                     /* HTTP; 0: none came */
     struct str body;                /* empty when it was streamed */
@@ -68,7 +69,16 @@ int kube_request_start(struct kube_client *client, const struct kube_request_opt
 /* Drops it: neither data nor done is called any more. NULL is fine. */
 void kube_request_cancel(struct kube_request *request);
 
-uint64_t kube_client_requests(const struct kube_client *client); /* started so far */
-uint64_t kube_client_failures(const struct kube_client *client); /* no answer, or 5xx or 429 */
+/* Answers so far, by method and status, as the head of each came; status 0: none came. Past the
+ * limit of combinations, which no API server reaches, they are not counted. */
+struct kube_request_count {
+    const char *method;
+    int status;
+    uint64_t count;
+};
+enum { KUBE_COUNTS_MAX = 64 };
+/* Borrowed until the client is used or freed. */
+const struct kube_request_count *kube_client_counts(const struct kube_client *client,
+                                                    size_t *ret_count);
 
 #endif

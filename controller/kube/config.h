@@ -6,8 +6,7 @@
  *      --kubeconfig FILE, KUBECONFIG (a list, merged: the first file that sets something wins),
  *      the service account of the pod, ~/.kube/config
  *
- * Not supported, with an error that says so: exec and auth-provider plugins, user name and
- * password.
+ * Not supported, with an error that says so: auth-provider, impersonation, user name and password.
  */
 #ifndef CONTROLLER_KUBE_CONFIG_H
 #define CONTROLLER_KUBE_CONFIG_H
@@ -25,6 +24,14 @@ struct kube_config_options {
     const char *service_account_dir;
 };
 
+/* A program that knows our credentials (plugin.h), ready to be started. */
+struct kube_config_exec {
+    const char *api_version;  /* of what it must answer */
+    const char *install_hint; /* NULL: none */
+    /* Both end in NULL. The environment has our own in it. */
+    char **argv, **environment;
+};
+
 /* Strings are NULL when not set; files are absolute or relative to the working directory. Of a pair
  * inline/file at most one is set. */
 struct kube_config {
@@ -36,8 +43,9 @@ struct kube_config {
     const char *cert_file, *cert_pem;
     const char *key_file, *key_pem;
     const char *token_file, *token;
-    const char *namespace_name; /* of the context or pod; "default" when it has none */
-    const char *origin;         /* for the log: "in-cluster", "FILE, context NAME" */
+    const struct kube_config_exec *exec; /* with neither of the two */
+    const char *namespace_name;          /* of the context or pod; "default" when it has none */
+    const char *origin;                  /* for the log: "in-cluster", "FILE, context NAME" */
     struct arena arena;
 };
 

@@ -77,7 +77,13 @@ struct str kube_key(struct str namespace_name, struct str name, char out[KUBE_KE
 
 struct kube_failure kube_failure_read(yyjson_val *value)
 {
+    yyjson_val *retry_after_s =
+        yyjson_obj_get(yyjson_obj_get(value, "details"), "retryAfterSeconds");
+
     return (struct kube_failure){
+        .retry_after_ms =
+            (uint64_t)(yyjson_get_int(retry_after_s) > 0 ? yyjson_get_int(retry_after_s) : 0) *
+            1000,
         .code = yyjson_get_int(yyjson_obj_get(value, "code")),
         .reason = text_of(yyjson_obj_get(value, "reason")),
         .message = text_of(yyjson_obj_get(value, "message")),

@@ -23,6 +23,7 @@ struct kube_object {
 struct kube_failure {
     int code;                   /* as an HTTP status; 0: not said */
     struct str reason, message; /* "Expired", a sentence */
+    uint64_t retry_after_ms;    /* 0: not said */
 };
 
 /* "namespace/name", by which objects are found. */

@@ -14,11 +14,12 @@
 #include <unistd.h>
 
 #include "controller/kube/event.h"
+#include "controller/kube/plugin.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 10 * 1000,
     DEAD_PEER_S = 30, /* a connection whose peer has vanished is given up after it */
-    CA_CACHE_S = 600, /* a rotated CA file counts after it */
+    CA_CACHE_S = 60,  /* a rotated CA file counts after it */
     TOKEN_AGE_MS = 60 * 1000,
     TOKEN_MAX = 64 * 1024,
     FAILURE_BODY_MAX = 256 * 1024, /* bytes of an error's body that are read for a Status */
@@ -66,13 +67,15 @@ static void refresh_token(struct kube_client *client)
     explicit_bzero(token, sizeof(token));
 }
 
-/* A peer that vanished without a word would hold a watch for minutes. */
+/* A peer that vanished without a word would hold a watch for minutes; and what we start shall not
+ * hold our connections. */
 static int on_curl_sockopt(void *context, curl_socket_t fd, curlsocktype purpose)
 {
     int unacknowledged_ms = DEAD_PEER_S * 1000, probes = 3;
 
     (void)context;
     (void)purpose;
+    (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms,
                      sizeof(unacknowledged_ms));
     (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
@@ -111,7 +114,7 @@ static void set_blob_or_file(CURL *easy, const char *pem, const char *file, CURL
                              CURLoption file_option)
 {
     if (pem) {
-        struct curl_blob blob = {(void *)pem, strlen(pem), CURL_BLOB_NOCOPY};
+        struct curl_blob blob = {(void *)pem, strlen(pem), CURL_BLOB_COPY};
 
         curl_easy_setopt(easy, blob_option, &blob);
     } else if (file) {
@@ -119,12 +122,18 @@ static void set_blob_or_file(CURL *easy, const char *pem, const char *file, CURL
     }
 }
 
-static void set_tls(CURL *easy, const struct kube_config *config)
+static void set_tls(CURL *easy, const struct kube_client *client)
 {
+    const struct kube_config *config = client->config;
+    const struct kube_credential *given =
+        client->plugin ? kube_plugin_credential(client->plugin) : NULL;
+    bool certificate_given = given && given->cert_pem;
+
     set_blob_or_file(easy, config->ca_pem, config->ca_file, CURLOPT_CAINFO_BLOB, CURLOPT_CAINFO);
-    set_blob_or_file(easy, config->cert_pem, config->cert_file, CURLOPT_SSLCERT_BLOB,
-                     CURLOPT_SSLCERT);
-    set_blob_or_file(easy, config->key_pem, config->key_file, CURLOPT_SSLKEY_BLOB, CURLOPT_SSLKEY);
+    set_blob_or_file(easy, certificate_given ? given->cert_pem : config->cert_pem,
+                     config->cert_file, CURLOPT_SSLCERT_BLOB, CURLOPT_SSLCERT);
+    set_blob_or_file(easy, certificate_given ? given->key_pem : config->key_pem, config->key_file,
+                     CURLOPT_SSLKEY_BLOB, CURLOPT_SSLKEY);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, config->insecure ? 0L : 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, config->insecure ? 0L : 2L);
     curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_S);
@@ -151,7 +160,7 @@ static void set_connection(struct kube_request *request)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     if (request->connect_to)
         curl_easy_setopt(easy, CURLOPT_CONNECT_TO, request->connect_to);
-    set_tls(easy, client->config);
+    set_tls(easy, client);
 }
 
 static void set_message(struct kube_request *request)
@@ -211,19 +220,29 @@ static int build_headers(struct kube_request *request)
     return list ? 0 : -ENOMEM;
 }
 
-int kube_request_build(struct kube_request *request)
+int kube_request_prepare(struct kube_request *request)
 {
-    struct kube_client *client = request->client;
+    const struct kube_client *client = request->client;
     const struct kube_request_options *options = &request->options;
     size_t size = strlen(client->base) + strlen(options->path) + 1;
+
+    request->url = malloc(size);
+    if (!request->url || buffer_append_str(&request->body, options->body))
+        return -ENOMEM;
+    snprintf(request->url, size, "%s%s", client->base, options->path);
+    return 0;
+}
+
+int kube_request_launch(struct kube_request *request)
+{
+    struct kube_client *client = request->client;
     int error;
 
     refresh_token(client);
+    request->credential = client->credential;
     request->easy = curl_easy_init();
-    request->url = malloc(size);
-    if (!request->easy || !request->url || buffer_append_str(&request->body, options->body))
+    if (!request->easy)
         return -ENOMEM;
-    snprintf(request->url, size, "%s%s", client->base, options->path);
     if (client->connect_to) {
         request->connect_to = curl_slist_append(NULL, client->connect_to);
         if (!request->connect_to)
@@ -292,12 +311,12 @@ void kube_request_explain(struct kube_request *request, CURLcode code,
         explain_status(request, response);
 }
 
-bool kube_request_succeeded(const struct kube_request *request)
+int kube_request_status(const struct kube_request *request)
 {
     long status = 0;
 
     curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
-    return status >= 200 && status <= 299;
+    return (int)status;
 }
 
 void kube_request_destroy(struct kube_request *request)

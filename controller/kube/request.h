@@ -7,6 +7,7 @@
 #include <curl/curl.h>
 
 #include "controller/kube/client.h"
+#include "controller/kube/plugin.h"
 #include "lib/base/buffer.h"
 
 enum { KUBE_READ_SIZE = 64 * 1024 }; /* bytes that libcurl hands over at once */
@@ -29,8 +30,11 @@ struct kube_client {
     char *authorization; /* the header; NULL: none */
     uint64_t token_read_ms;
     bool token_stale;
+    struct kube_plugin *plugin; /* NULL: none */
+    uint64_t credential;        /* how many the plugin gave */
 
-    uint64_t started, failed;
+    struct kube_request_count counts[KUBE_COUNTS_MAX];
+    size_t count;
 };
 
 struct kube_request {
@@ -41,17 +45,22 @@ struct kube_request {
     char *url;
     struct buffer body, incoming;
     struct kube_request_options options;
-    bool is_ready, accepted, cancelled;
+    bool held;           /* waits for the plugin; easy is NULL */
+    bool doomed;         /* held, and the plugin has failed */
+    uint64_t credential; /* that it logs in with */
+    bool is_ready, accepted, counted, cancelled;
     char error[CURL_ERROR_SIZE];
 };
 
 /* The header that every request from now on logs in with; "": none. -ENOMEM. */
 int kube_client_set_token(struct kube_client *client, const char *token);
 
-/* Makes the transfer of a request whose client and options are set, and gives it to libcurl. */
-int kube_request_build(struct kube_request *request);
-/* Has a 2xx answer begun? */
-bool kube_request_succeeded(const struct kube_request *request);
+/* Copies what a request whose client and options are set needs of them later. */
+int kube_request_prepare(struct kube_request *request);
+/* Makes its transfer, with the credentials of now, and gives it to libcurl. */
+int kube_request_launch(struct kube_request *request);
+/* Of the answer, as soon as its head is here; 0 before. */
+int kube_request_status(const struct kube_request *request);
 /* Fills all but the body. */
 void kube_request_explain(struct kube_request *request, CURLcode code,
                           struct kube_response *response);

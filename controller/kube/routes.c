@@ -18,6 +18,7 @@
 struct kube_routes {
     struct kube_status *status;
     struct source_handler handler;
+    struct metrics_histogram times;
     size_t count;
     struct kube_watch *watches[KUBE_NAMESPACES_MAX];
 };
@@ -25,9 +26,11 @@ struct kube_routes {
 static void on_upsert(void *context, const struct kube_object *object)
 {
     struct kube_routes *routes = context;
+    uint64_t began_ns;
 
     if (!kube_status_observe(routes->status, object))
         return;
+    began_ns = uv_hrtime();
     routes->handler.upsert(routes->handler.context,
                            &(struct source_route){
                                .namespace_name = object->namespace_name,
@@ -38,14 +41,17 @@ static void on_upsert(void *context, const struct kube_object *object)
                                .spec = yyjson_obj_get(object->value, "spec"),
                                .status = yyjson_obj_get(object->value, "status"),
                            });
+    metrics_histogram_add(&routes->times, uv_hrtime() - began_ns);
 }
 
 static void on_removed(void *context, struct str namespace_name, struct str name)
 {
     struct kube_routes *routes = context;
+    uint64_t began_ns = uv_hrtime();
 
     kube_status_forget(routes->status, namespace_name, name);
     routes->handler.removed(routes->handler.context, namespace_name, name);
+    metrics_histogram_add(&routes->times, uv_hrtime() - began_ns);
 }
 
 static void on_synced(void *context)
@@ -170,6 +176,11 @@ const char *kube_routes_trouble(const struct kube_routes *routes)
         if (kube_watch_trouble(routes->watches[i]))
             return kube_watch_trouble(routes->watches[i]);
     return NULL;
+}
+
+const struct metrics_histogram *kube_routes_times(const struct kube_routes *routes)
+{
+    return &routes->times;
 }
 
 void kube_routes_count(const struct kube_routes *routes, struct kube_watch_counters *ret_counters)

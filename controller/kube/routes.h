@@ -15,6 +15,7 @@
 #include "controller/kube/status.h"
 #include "controller/kube/watch.h"
 #include "controller/source.h"
+#include "lib/base/metrics.h"
 
 enum { KUBE_NAMESPACES_MAX = 256 };
 
@@ -34,6 +35,8 @@ void kube_routes_free(struct kube_routes *routes);
 bool kube_routes_synced(const struct kube_routes *routes);
 /* What is wrong now, for readiness; NULL: nothing. Borrowed until the loop turns. */
 const char *kube_routes_trouble(const struct kube_routes *routes);
+/* How long the handler took for each Route that it was told of. */
+const struct metrics_histogram *kube_routes_times(const struct kube_routes *routes);
 /* The sum of all its watches. */
 void kube_routes_count(const struct kube_routes *routes, struct kube_watch_counters *ret_counters);
 

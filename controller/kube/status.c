@@ -4,7 +4,7 @@
  *      SETTLED ── write, differs ─▶ QUEUED ── turn ─▶ WRITING ── 2xx, 404, refused ─▶ SETTLED
  *                                     ▲                  └── else, or newer wanted ─▶ QUEUED
  *
- * Of what is stored a digest is enough, and the two lastTransitionTimes, so a settled Route costs
+ * Of what is stored a digest is enough, and a little of each condition, so a settled Route costs
  * some 300 bytes. It is learnt from the watch and from the answers to our own writes, whichever has
  * the newer resourceVersion (numbers, comparable: KEP-5504); the echo of a write then equals what
  * is known and is no news, however it is interleaved with changes by others.
@@ -49,7 +49,9 @@ struct entry {
     uint64_t version;   /* of what is known to be stored */
     int64_t generation; /* of the spec that was seen last */
     uint64_t stored_digest;
-    struct status_doc stored; /* only statuses (static strings) and times of its conditions */
+    struct status_memory stored;
+    unsigned notices;   /* what people will be told when what was sent is stored */
+    uint64_t wanted_ns; /* since when, unless SETTLED */
 
     struct str namespace_name, name, uid; /* in text */
     char text[];
@@ -57,6 +59,7 @@ struct entry {
 
 struct kube_status {
     struct kube_client *client;
+    struct kube_notices *notices;
     uv_timer_t timer; /* runs while the queue waits for its turn */
     struct map entries;
     struct entry *first, *last; /* QUEUED */
@@ -65,6 +68,7 @@ struct kube_status {
     uint64_t pause_ms; /* the next one; 0: all is well */
     int trouble_code;
     struct kube_status_counters counters;
+    struct metrics_histogram times;
 };
 
 static void on_turn(uv_timer_t *timer);
@@ -162,26 +166,12 @@ static struct entry *entry_new(struct kube_status *status, const struct kube_obj
     return entry;
 }
 
-/* A status word that outlives the document that it was read from. */
-static struct str static_word(struct str word)
-{
-    static const char *const words[] = {"True", "False", "Unknown"};
-
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (str_equal(word, str_from(words[i])))
-            return str_from(words[i]);
-    return str_make(NULL, 0);
-}
-
 static void remember(struct entry *entry, const struct status_doc *doc, uint64_t digest,
                      uint64_t version)
 {
     entry->version = version;
     entry->stored_digest = digest;
-    for (size_t i = 0; i < STATUS_CONDITIONS; i++) {
-        entry->stored.conditions[i].status = static_word(doc->conditions[i].status);
-        entry->stored.conditions[i].since_s = doc->conditions[i].since_s;
-    }
+    entry->stored = status_doc_remember(doc);
 }
 
 /* 0: not a number, which is newer than all. */
@@ -273,12 +263,15 @@ static void on_written(struct entry *entry, const struct kube_response *response
 
         if (!version || version > entry->version)
             remember(entry, &doc, status_doc_digest(&doc), version);
+        kube_notices_tell(status->notices, &object, &doc, entry->notices);
     }
     yyjson_doc_free(document);
-    if (entry->wanted_digest == entry->sent_digest)
+    if (entry->wanted_digest == entry->sent_digest) {
+        metrics_histogram_add(&status->times, uv_hrtime() - entry->wanted_ns);
         settle(entry);
-    else
+    } else {
         enqueue(entry);
+    }
 }
 
 /* 404: the Route is gone, and 4xx but for the few that pass: it would be refused for ever. */
@@ -335,6 +328,7 @@ static bool start(struct entry *entry)
              STR_ARG(entry->namespace_name), STR_ARG(entry->name));
     buffer_init(&body, BODY_MAX);
     status_doc_set_times(entry->wanted, &entry->stored, time(NULL));
+    entry->notices = kube_notices_choose(&entry->stored, entry->wanted);
     error = status_doc_write(entry->wanted, entry->namespace_name, entry->name, entry->uid, &body);
     options.path = path;
     options.body = buffer_view(&body);
@@ -398,15 +392,19 @@ static void sink_write(void *context, struct str namespace_name, struct str name
     free(entry->wanted);
     entry->wanted = copy;
     entry->wanted_digest = digest;
-    if (entry->state == ENTRY_SETTLED)
+    if (entry->state == ENTRY_SETTLED) {
+        entry->wanted_ns = uv_hrtime();
+        status->counters.added++;
         enqueue(entry);
+    }
     if (entry->state == ENTRY_QUEUED)
         schedule(status, GATHER_MS);
 }
 
 /* The whole. */
 
-int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_status **ret_status)
+int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_notices *notices,
+                    struct kube_status **ret_status)
 {
     struct kube_status *status = calloc(1, sizeof(*status));
     int error;
@@ -420,6 +418,7 @@ int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_sta
     }
     status->timer.data = status;
     status->client = client;
+    status->notices = notices;
     map_init(&status->entries);
     *ret_status = status;
     return 0;
@@ -451,4 +450,9 @@ void kube_status_count(const struct kube_status *status, struct kube_status_coun
 {
     *ret_counters = status->counters;
     ret_counters->in_flight = status->in_flight;
+}
+
+const struct metrics_histogram *kube_status_times(const struct kube_status *status)
+{
+    return &status->times;
 }

@@ -13,11 +13,15 @@
 
 #include "controller/kube/client.h"
 #include "controller/kube/event.h"
+#include "controller/kube/notices.h"
 #include "controller/source.h"
+#include "lib/base/metrics.h"
 
 struct kube_status;
 
-int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_status **ret_status);
+/* Borrows client and notices until freed. */
+int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_notices *notices,
+                    struct kube_status **ret_status);
 /* What waits is dropped. NULL is fine. */
 void kube_status_free(struct kube_status *status);
 /* Valid until freed. */
@@ -33,8 +37,10 @@ void kube_status_forget(struct kube_status *status, struct str namespace_name, s
 
 struct kube_status_counters {
     uint64_t waiting, in_flight; /* now */
-    uint64_t written, unchanged, retried, dropped;
+    uint64_t added, written, unchanged, retried, dropped;
 };
 void kube_status_count(const struct kube_status *status, struct kube_status_counters *ret_counters);
+/* From the first change that was not stored yet to its being stored. */
+const struct metrics_histogram *kube_status_times(const struct kube_status *status);
 
 #endif

@@ -158,13 +158,39 @@ struct status_doc *status_doc_copy(const struct status_doc *doc)
     return copy;
 }
 
-void status_doc_set_times(struct status_doc *doc, const struct status_doc *stored, int64_t now_s)
+static char status_letter(struct str status)
+{
+    static const char *const words[] = {"True", "False", "Unknown"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (str_equal(status, str_from(words[i])))
+            return words[i][0];
+    return '\0';
+}
+
+struct status_memory status_doc_remember(const struct status_doc *doc)
+{
+    struct status_memory memory = {0};
+
+    for (size_t i = 0; i < STATUS_CONDITIONS; i++) {
+        const struct status_condition *condition = &doc->conditions[i];
+
+        memory.conditions[i].since_s = condition->since_s;
+        memory.conditions[i].said =
+            digest_text(digest_text(digest_empty, condition->reason), condition->message);
+        memory.conditions[i].status = status_letter(condition->status);
+    }
+    return memory;
+}
+
+void status_doc_set_times(struct status_doc *doc, const struct status_memory *stored, int64_t now_s)
 {
     for (size_t i = 0; i < STATUS_CONDITIONS; i++) {
-        const struct status_condition *old = &stored->conditions[i];
-        bool same = old->since_s && str_equal(old->status, doc->conditions[i].status);
+        int64_t since_s = stored->conditions[i].since_s;
+        char letter = status_letter(doc->conditions[i].status);
+        bool same = since_s && letter == stored->conditions[i].status;
 
-        doc->conditions[i].since_s = same ? old->since_s : now_s;
+        doc->conditions[i].since_s = same ? since_s : now_s;
     }
 }
 

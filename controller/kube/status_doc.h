@@ -41,11 +41,22 @@ uint64_t status_doc_digest(const struct status_doc *doc);
 /* A copy in one allocation, for free; NULL: no memory. */
 struct status_doc *status_doc_copy(const struct status_doc *doc);
 
+/* What of a stored status is still needed when its text is gone. */
+struct status_memory {
+    struct {
+        int64_t since_s; /* lastTransitionTime; 0: not said */
+        uint64_t said;   /* digest of reason and message */
+        char status;     /* 'T', 'F', 'U'; 0: the condition is not there, or says something else */
+    } conditions[STATUS_CONDITIONS];
+};
+struct status_memory status_doc_remember(const struct status_doc *doc);
+
 /*
  * A condition's lastTransitionTime is that of stored while its status is the same, else now_s.
  * Fills since_s of doc.
  */
-void status_doc_set_times(struct status_doc *doc, const struct status_doc *stored, int64_t now_s);
+void status_doc_set_times(struct status_doc *doc, const struct status_memory *stored,
+                          int64_t now_s);
 
 /* The whole object to apply, as JSON, appended: 0; -EINVAL: invalid UTF-8; -ENOBUFS, -ENOMEM. */
 int status_doc_write(const struct status_doc *doc, struct str namespace_name, struct str name,

@@ -39,6 +39,7 @@ enum {
     WAIT_MISSING_MOST_MS = 5 * 1000, /* a CustomResourceDefinition comes any moment */
     WAIT_RETRY_AFTER_MOST_MS = 2 * 60 * 1000,
     WAIT_RESET_MS = 2 * 60 * 1000, /* of health */
+    RETRY_AFTERS_MAX = 10,         /* in a row; then our own back-off has a say, too */
     REFUSALS_MAX = 5,              /* then the version itself may be the trouble: a restored etcd */
 };
 
@@ -71,7 +72,8 @@ struct kube_watch {
     uint64_t healthy_ms; /* since when the server answers as it should; 0: it does not */
     uint64_t wait_ms;    /* the next back-off */
     unsigned refusals;   /* in a row */
-    int trouble_code;    /* HTTP status or negative errno; 0: none */
+    unsigned retry_afters;
+    int trouble_code; /* HTTP status or negative errno; 0: none */
     char trouble[KUBE_MESSAGE_MAX + 32];
     struct kube_watch_counters counters;
 };
@@ -134,17 +136,19 @@ static void set_healthy(struct kube_watch *watch)
 static uint64_t next_wait_ms(struct kube_watch *watch, const struct failure *failure)
 {
     uint64_t now_ms = uv_now(watch->timer.loop), wait_ms;
+    uint64_t asked_ms = failure->retry_after_ms;
     uint64_t most_ms = failure->code == 404 ? WAIT_MISSING_MOST_MS : WAIT_MOST_MS;
 
-    if (failure->retry_after_ms > WAIT_RETRY_AFTER_MOST_MS)
-        return WAIT_RETRY_AFTER_MOST_MS + random_below(WAIT_FIRST_MS);
-    if (failure->retry_after_ms)
-        return failure->retry_after_ms + random_below(WAIT_FIRST_MS);
+    if (asked_ms > WAIT_RETRY_AFTER_MOST_MS)
+        asked_ms = WAIT_RETRY_AFTER_MOST_MS;
+    watch->retry_afters = asked_ms ? watch->retry_afters + 1 : 0;
+    if (asked_ms && watch->retry_afters <= RETRY_AFTERS_MAX)
+        return asked_ms + random_below(WAIT_FIRST_MS);
     if (!watch->wait_ms || (watch->healthy_ms && now_ms - watch->healthy_ms >= WAIT_RESET_MS))
         watch->wait_ms = WAIT_FIRST_MS;
     wait_ms = watch->wait_ms < most_ms ? watch->wait_ms : most_ms;
     watch->wait_ms = wait_ms > most_ms / 2 ? most_ms : 2 * wait_ms;
-    return 1 + random_below(wait_ms);
+    return 1 + asked_ms + random_below(wait_ms);
 }
 
 static void forget_page(struct kube_watch *watch)
@@ -252,6 +256,7 @@ static void on_event(struct kube_watch *watch, const struct kube_event *event)
 {
     const struct kube_object *object = &event->object;
     char message[KUBE_MESSAGE_MAX];
+    struct failure failure;
 
     watch->counters.events++;
     switch (event->type) {
@@ -266,10 +271,14 @@ static void on_event(struct kube_watch *watch, const struct kube_event *event)
         break;
     case KUBE_EVENT_ERROR:
         snprintf(message, sizeof(message), STR_FMT, STR_ARG(event->failure.message));
-        fail_with(watch, event->failure.code > 0 ? event->failure.code : 500, message);
+        failure = (struct failure){.code = event->failure.code > 0 ? event->failure.code : 500,
+                                   .message = message,
+                                   .retry_after_ms = event->failure.retry_after_ms};
+        fail(watch, &failure);
         return;
     }
     watch->refusals = 0;
+    watch->retry_afters = 0;
     /* A list's objects come in no order of versions: only its end says where it stands. */
     if (watch->phase == WATCH_LISTING && event->initial_end) {
         move_version(watch, object->resource_version);

@@ -28,13 +28,14 @@ static void read_event(struct str line)
     if (event.type <= KUBE_EVENT_DELETED) {
         const struct kube_object *object = &event.object;
         struct status_doc doc = status_doc_read(yyjson_obj_get(object->value, "status"));
+        struct status_memory memory = status_doc_remember(&doc);
         struct buffer out;
 
         check(object->name.len && object->uid.len && object->resource_version.len);
         check(kube_key(object->namespace_name, object->name, key).len ==
               object->namespace_name.len + 1 + object->name.len);
         buffer_init(&out, 1 << 20);
-        status_doc_set_times(&doc, &doc, 0);
+        status_doc_set_times(&doc, &memory, 0);
         check(status_doc_write(&doc, object->namespace_name, object->name, object->uid, &out) == 0);
         buffer_done(&out);
     }

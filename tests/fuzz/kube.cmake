@@ -1,2 +1,3 @@
 fuzz_target(kube_watch controller_kube)
+fuzz_target(kube_credential controller_kube)
 fuzz_target(yaml wire)

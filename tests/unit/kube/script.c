@@ -160,6 +160,12 @@ static void on_guard(uv_timer_t *guard)
 
 void script_start(struct script *script, const struct script_step *steps, size_t count)
 {
+    script_start_exec(script, NULL, steps, count);
+}
+
+void script_start_exec(struct script *script, const struct kube_config_exec *exec,
+                       const struct script_step *steps, size_t count)
+{
     struct sockaddr_in address;
     int size = sizeof(address);
     char *server;
@@ -179,6 +185,7 @@ void script_start(struct script *script, const struct script_step *steps, size_t
     uv_tcp_getsockname(&script->listener, (struct sockaddr *)&address, &size);
     assert_true(asprintf(&server, "http://127.0.0.1:%d", ntohs(address.sin_port)) > 0);
     script->config.server = server;
+    script->config.exec = exec;
     assert_int_equal(kube_client_new(&script->loop, &script->config, &script->client), 0);
 }
 

@@ -44,6 +44,9 @@ struct script {
 
 /* Starts the loop's server and a client of it. count must be within the limit. */
 void script_start(struct script *script, const struct script_step *steps, size_t count);
+/* The same with an exec plugin, borrowed until script_stop. */
+void script_start_exec(struct script *script, const struct kube_config_exec *exec,
+                       const struct script_step *steps, size_t count);
 /* Runs the loop until *done, or fails the test after 20 s. */
 void script_run(struct script *script, const bool *done);
 /* Runs it for so long. */

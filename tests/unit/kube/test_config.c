@@ -193,12 +193,107 @@ static void test_the_context_can_be_chosen(void **state)
 static void test_what_is_not_supported_is_an_error_and_says_so(void **state)
 {
     (void)state;
-    put("exec", CLUSTER CONTEXT("u") "users: [{name: u, user: {exec: {command: aws}}}]\n");
-    refuse(path_of("exec"), NULL, "user \"u\" has exec, which is not supported");
+    put("provider", CLUSTER CONTEXT("u") "users: [{name: u, user: {auth-provider: {name: x}}}]\n");
+    refuse(path_of("provider"), NULL, "user \"u\" has auth-provider, which is not supported");
     put("as", CLUSTER CONTEXT("u") "users: [{name: u, user: {token: t, as: root}}]\n");
     refuse(path_of("as"), NULL, "user \"u\" has as, which is not supported");
     put("password", CLUSTER CONTEXT("u") "users: [{name: u, user: {username: a, password: b}}]\n");
     refuse(path_of("password"), NULL, "username");
+}
+
+#define EXEC(more)                                                                  \
+    "users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, " \
+    "interactiveMode: "                                                             \
+    "Never, " more "}}}]\n"
+
+static const char *variable_of(const struct kube_config *config, const char *name)
+{
+    const char *found = NULL;
+
+    for (char **at = config->exec->environment; *at; at++)
+        if (strncmp(*at, name, strlen(name)) == 0 && (*at)[strlen(name)] == '=') {
+            assert_null(found); /* each once */
+            found = *at + strlen(name) + 1;
+        }
+    return found;
+}
+
+static void test_a_plugin_gets_its_arguments_and_environment_as_they_are(void **state)
+{
+    struct kube_config *config;
+
+    (void)state;
+    setenv("METROPOLIS_TEST_KEPT", "kept", 1);
+    setenv("METROPOLIS_TEST_CHANGED", "ours", 1);
+    mkdir(path_of("sub"), 0700);
+    put("sub/exec", CLUSTER CONTEXT("u")
+                        EXEC("command: bin/login, args: ['$HOME; rm', ''], installHint: get it, "
+                             "env: [{name: METROPOLIS_TEST_CHANGED, value: theirs}]"));
+    config = load(path_of("sub/exec"), NULL);
+    assert_string_equal(config->exec->argv[0], path_of("sub/bin/login"));
+    assert_string_equal(config->exec->argv[1], "$HOME; rm");
+    assert_string_equal(config->exec->argv[2], "");
+    assert_null(config->exec->argv[3]);
+    assert_string_equal(config->exec->install_hint, "get it");
+    assert_string_equal(variable_of(config, "METROPOLIS_TEST_KEPT"), "kept");
+    assert_string_equal(variable_of(config, "METROPOLIS_TEST_CHANGED"), "theirs");
+    assert_string_equal(variable_of(config, "KUBERNETES_EXEC_INFO"),
+                        "{\"kind\":\"ExecCredential\",\"apiVersion\":"
+                        "\"client.authentication.k8s.io/v1\",\"spec\":{\"interactive\":false}}");
+    kube_config_free(config);
+}
+
+static void test_a_plugin_that_asks_for_the_cluster_is_told_of_it(void **state)
+{
+    struct kube_config *config;
+
+    (void)state;
+    put("ca", "CA");
+    put("cluster",
+        "clusters:\n- name: c\n  cluster:\n    server: https://c.example:6443/\n"
+        "    certificate-authority: ca\n    tls-server-name: other\n"
+        "    extensions: [{name: other, extension: 1}, "
+        "{name: client.authentication.k8s.io/exec, extension: {audience: [x]}}]\n" CONTEXT("u")
+            EXEC("command: login, provideClusterInfo: true"));
+    config = load(path_of("cluster"), NULL);
+    assert_string_equal(config->exec->argv[0], "login"); /* found in PATH */
+    assert_string_equal(
+        variable_of(config, "KUBERNETES_EXEC_INFO"),
+        "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1\",\"spec\":{"
+        "\"interactive\":false,\"cluster\":{\"server\":\"https://c.example:6443\","
+        "\"tls-server-name\":\"other\",\"certificate-authority-data\":\"Q0E=\","
+        "\"config\":{\"audience\":[\"x\"]}}}}");
+    kube_config_free(config);
+}
+
+static void test_a_token_goes_before_a_plugin(void **state)
+{
+    struct kube_config *config;
+
+    (void)state;
+    put("token-and-exec", CLUSTER CONTEXT("u") "users: [{name: u, user: {token: t, exec: {}}}]\n");
+    config = load(path_of("token-and-exec"), NULL);
+    assert_string_equal(config->token, "t");
+    assert_null(config->exec);
+    kube_config_free(config);
+}
+
+static void test_mistakes_in_a_plugin_are_named(void **state)
+{
+    (void)state;
+    put("api", CLUSTER CONTEXT("u") "users: [{name: u, user: {exec: {apiVersion: "
+                                    "client.authentication.k8s.io/v1alpha1, command: x}}}]\n");
+    refuse(path_of("api"), NULL, "it must be client.authentication.k8s.io/v1");
+    put("command", CLUSTER CONTEXT("u") EXEC("args: [x]"));
+    refuse(path_of("command"), NULL, "exec has no command");
+    put("args", CLUSTER CONTEXT("u") EXEC("command: x, args: [1]"));
+    refuse(path_of("args"), NULL, "args must be strings");
+    put("env", CLUSTER CONTEXT("u") EXEC("command: x, env: [{name: 'a=b', value: c}]"));
+    refuse(path_of("env"), NULL, "env has a bad name");
+    put("terminal", CLUSTER CONTEXT("u") "users: [{name: u, user: {exec: {apiVersion: "
+                                         "client.authentication.k8s.io/v1, command: x, "
+                                         "interactiveMode: Always}}}]\n");
+    refuse(path_of("terminal"), NULL, "interactiveMode Always");
 }
 
 static void test_mistakes_are_named(void **state)
@@ -240,6 +335,11 @@ int main(void)
         cmocka_unit_test_setup(test_a_pod_finds_its_service_account, before),
         cmocka_unit_test_setup(test_the_context_can_be_chosen, before),
         cmocka_unit_test_setup(test_what_is_not_supported_is_an_error_and_says_so, before),
+        cmocka_unit_test_setup(test_a_plugin_gets_its_arguments_and_environment_as_they_are,
+                               before),
+        cmocka_unit_test_setup(test_a_plugin_that_asks_for_the_cluster_is_told_of_it, before),
+        cmocka_unit_test_setup(test_a_token_goes_before_a_plugin, before),
+        cmocka_unit_test_setup(test_mistakes_in_a_plugin_are_named, before),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

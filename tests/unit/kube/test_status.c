@@ -29,6 +29,7 @@
 
 struct fixture {
     struct script script;
+    struct kube_notices *notices;
     struct kube_status *status;
     struct status_sink sink;
 };
@@ -49,7 +50,8 @@ static void start(struct fixture *f, const struct script_step *steps, size_t cou
 {
     memset(f, 0, sizeof(*f));
     script_start(&f->script, steps, count);
-    assert_int_equal(kube_status_new(&f->script.loop, f->script.client, &f->status), 0);
+    assert_int_equal(kube_notices_new(&f->script.loop, f->script.client, &f->notices), 0);
+    assert_int_equal(kube_status_new(&f->script.loop, f->script.client, f->notices, &f->status), 0);
     f->sink = kube_status_sink(f->status);
 }
 
@@ -57,6 +59,7 @@ static void stop(struct fixture *f)
 {
     assert_int_equal(f->script.next, f->script.count); /* no request less */
     kube_status_free(f->status);
+    kube_notices_free(f->notices);
     script_stop(&f->script);
 }
 
@@ -244,7 +247,8 @@ static void test_many_failures_at_once_make_one_pause(void **state)
 static void test_the_transition_time_moves_only_with_the_status(void **state)
 {
     yyjson_doc *document = yyjson_read(STORED, strlen(STORED), 0);
-    struct status_doc stored = status_doc_read(yyjson_doc_get_root(document)), doc;
+    struct status_doc doc = status_doc_read(yyjson_doc_get_root(document));
+    struct status_memory stored = status_doc_remember(&doc);
     struct route_status status = wanted("OtherReason", 2);
     char pods[STATUS_PODS_SIZE];
 

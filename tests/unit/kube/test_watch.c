@@ -266,6 +266,26 @@ static void test_retry_after_is_waited_for(void **state)
     stop(&f);
 }
 
+static void test_429_in_the_stream_waits_and_goes_on_from_the_same_version(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL,
+         EVENT("ADDED", "a", "1")
+             END("5") "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":429,\"reason\":"
+                      "\"TooManyRequests\",\"details\":{\"retryAfterSeconds\":2}}}\n",
+         SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "+b@7 ");
+    assert_string_equal(f.heard, "+a@1 synced +b@7 ");
+    assert_true(f.script.times_ms[1] - f.script.times_ms[0] >= 1900);
+    stop(&f);
+}
+
 static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
 {
     static const struct script_step steps[] = {
@@ -407,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_a_bookmark_moves_the_version),
         cmocka_unit_test(test_garbage_is_asked_for_again),
         cmocka_unit_test(test_retry_after_is_waited_for),
+        cmocka_unit_test(test_429_in_the_stream_waits_and_goes_on_from_the_same_version),
         cmocka_unit_test(test_a_server_that_streams_no_lists_is_listed_in_pages),
         cmocka_unit_test(test_pages_that_expire_are_begun_again),
         cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
