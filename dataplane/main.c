@@ -5,6 +5,7 @@
  * Leaving, on SIGTERM or SIGINT: not ready; loops go on accepting and close each connection with
  * its answer, for --drain-delay, in which load balancers notice; then listeners close, what is in
  * flight finishes, loops leave, the watch says goodbye. The same signal again: leave at once.
+ * SIGHUP asks servers to read their configuration anew; here all that changes arrives by itself.
  */
 #include <errno.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 struct gateway {
     struct settings settings;
     uv_loop_t uv;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     uv_timer_t drain_timer;
     uv_async_t loop_left;
     struct swap *swap;
@@ -118,6 +119,13 @@ static void on_signal(uv_signal_t *handle, int number)
     }
 }
 
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)handle;
+    log_info("nothing to read anew: routes and credentials are followed, options need a restart",
+             LOG_I64("signal", number));
+}
+
 /* Nothing of this thread's loop is left open: uv_run returns. */
 static void close_handles(struct gateway *gateway)
 {
@@ -125,6 +133,7 @@ static void close_handles(struct gateway *gateway)
         admin_close(gateway->admin);
     uv_close((uv_handle_t *)&gateway->term, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
+    uv_close((uv_handle_t *)&gateway->hangup, NULL);
     uv_close((uv_handle_t *)&gateway->drain_timer, NULL);
     uv_close((uv_handle_t *)&gateway->loop_left, NULL);
 }
@@ -195,12 +204,14 @@ static void watch_signals(struct gateway *gateway)
     signal(SIGPIPE, SIG_IGN);
     uv_signal_init(&gateway->uv, &gateway->term);
     uv_signal_init(&gateway->uv, &gateway->interrupt);
+    uv_signal_init(&gateway->uv, &gateway->hangup);
     uv_timer_init(&gateway->uv, &gateway->drain_timer);
     uv_async_init(&gateway->uv, &gateway->loop_left, on_loop_left);
     gateway->term.data = gateway->interrupt.data = gateway->drain_timer.data =
         gateway->loop_left.data = gateway;
     uv_signal_start(&gateway->term, on_signal, SIGTERM);
     uv_signal_start(&gateway->interrupt, on_signal, SIGINT);
+    uv_signal_start(&gateway->hangup, on_hangup, SIGHUP);
 }
 
 /* Connections are limited by --connections-max, not by a low soft limit. */

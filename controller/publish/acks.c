@@ -18,7 +18,13 @@
 
 #define CHECK_NS 5000000000ull
 
-enum { NEXT_TIMEOUT_MS = 500, RETRY_MS = 500, WAITING_MAX = 20000, MAX_AGE_S = 15 };
+enum {
+    NEXT_TIMEOUT_MS = 500,
+    RETRY_MS = 500,
+    WAITING_MAX = 20000,
+    MAX_AGE_S = 15,
+    COMPLAIN_EVERY_MS = 10000,
+};
 
 static const char bucket_name[] = "metropolis_acks";
 
@@ -39,6 +45,7 @@ struct acks {
     struct event *events, **events_end; /* lock */
     size_t waiting;                     /* lock */
     struct acks_counts counts;          /* lock */
+    uint64_t complain_ms;               /* the loop's: from then on, of the next bad ack */
     /* The thread's own. */
     natsSubscription *subscription;
     char created[JETSTREAM_CREATED_MAX];
@@ -76,6 +83,7 @@ static void deliver(struct acks *acks, const struct event *event)
     struct str key = str_make(event->bytes, event->key_length);
     struct str value = str_make(event->bytes + event->key_length, event->value_length);
     const char *dot = key.len ? memchr(key.ptr, '.', key.len) : NULL;
+    uint64_t now_ms = uv_now(acks->async.loop);
     struct table_ack ack;
     bool good = false;
 
@@ -94,6 +102,10 @@ static void deliver(struct acks *acks, const struct event *event)
     acks->counts.received++;
     acks->counts.malformed += !good;
     pthread_mutex_unlock(&acks->lock);
+    if (!good && now_ms >= acks->complain_ms) {
+        acks->complain_ms = now_ms + COMPLAIN_EVERY_MS;
+        log_warn("an ack cannot be read; its pod counts as silent", LOG_STR("key", key));
+    }
 }
 
 static void on_async(uv_async_t *async)

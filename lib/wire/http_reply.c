@@ -8,7 +8,8 @@
  * empty line at its very end is refused as a whole.
  *
  * Lines are read once, in their order; Metropolis-Method anywhere turns the whole reply into an
- * echo, so what was gathered is judged at the end.
+ * echo, so what was gathered is judged at the end. Metropolis-Add lines come last, in the order of
+ * their <n>: workers' headers may be a map, which keeps no order.
  */
 #include <assert.h>
 #include <yyjson.h>
@@ -18,11 +19,17 @@
 
 enum { CONNECTIONS_MAX = 4, STATUS_MIN = 200, STATUS_MAX = 599, ERROR_MIN = 400, ACK_MAX = 1024 };
 
+/* Metropolis-Add-<n>: <line> */
+struct added {
+    struct str n, line;
+};
+
 /* What was read so far. */
 struct reading {
     struct http_reply *reply;
     struct str connections[CONNECTIONS_MAX]; /* values of Connection lines */
-    size_t connection_count, line_count;
+    struct added *added;                     /* HTTP_HEADERS_MAX, sorted by n */
+    size_t connection_count, line_count, added_count;
     unsigned status, service_status; /* 0: not said */
     bool bad_status, bad_headers, unsupported;
 };
@@ -92,16 +99,37 @@ static bool split_line(struct str line, struct str *ret_name, struct str *ret_va
     return true;
 }
 
-/* Metropolis-Add-<n>: Name: value */
-static void read_added(struct reading *reading, struct str line)
+/* 2 before 10: the shorter first, then by bytes. */
+static bool comes_before(struct str a, struct str b)
+{
+    return a.len != b.len ? a.len < b.len : str_compare(a, b) < 0;
+}
+
+/* Metropolis-Add-<n>: Name: value. Too many lines are refused in the end. */
+static void keep_added(struct reading *reading, struct str n, struct str line)
+{
+    struct added *added = reading->added;
+    size_t i = reading->added_count;
+
+    if (i == HTTP_HEADERS_MAX)
+        return;
+    for (; i > 0 && comes_before(n, added[i - 1].n); i--)
+        added[i] = added[i - 1];
+    added[i] = (struct added){n, line};
+    reading->added_count++;
+}
+
+static void read_added(struct reading *reading)
 {
     struct str name, value;
     uint32_t hash;
 
-    if (split_line(line, &name, &value))
-        read_plain(reading, name, value, http_field_classify(name, &hash));
-    else
-        reading->bad_headers = true;
+    for (size_t i = 0; i < reading->added_count; i++) {
+        if (split_line(reading->added[i].line, &name, &value))
+            read_plain(reading, name, value, http_field_classify(name, &hash));
+        else
+            reading->bad_headers = true;
+    }
 }
 
 static bool starts_nocase(struct str text, struct str prefix)
@@ -120,7 +148,7 @@ static void read_metropolis(struct reading *reading, struct str name, struct str
             reading->bad_status = true;
         reading->status = status;
     } else if (starts_nocase(word, STR_LIT("Add-")) && word.len > 4) {
-        read_added(reading, value);
+        keep_added(reading, str_after(word, 4), value);
     } else if (str_equal_nocase(word, STR_LIT("Method"))) {
         reading->reply->echo = true;
     } else if (str_equal_nocase(word, STR_LIT("Wire"))) {
@@ -230,6 +258,9 @@ static enum http_reply_fault reading_finish(struct reading *reading)
 {
     struct http_reply *reply = reading->reply;
 
+    read_added(reading);
+    if (reading->bad_headers)
+        return HTTP_REPLY_BAD_HEADERS;
     if (reply->echo) {
         *reply = (struct http_reply){.status = 200, .echo = true};
         return HTTP_REPLY_OK;
@@ -297,7 +328,8 @@ static bool payload_is_ack(struct str payload)
 enum http_reply_fault http_reply_decode(struct str block, struct str payload,
                                         struct http_reply *ret_reply)
 {
-    struct reading reading = {.reply = ret_reply};
+    struct added added[HTTP_HEADERS_MAX]; /* on purpose not cleared */
+    struct reading reading = {.reply = ret_reply, .added = added};
     struct str line;
     int status;
 
@@ -315,8 +347,7 @@ enum http_reply_fault http_reply_decode(struct str block, struct str payload,
         return status == 503 && payload.len == 0 ? HTTP_REPLY_NO_RESPONDERS : HTTP_REPLY_BAD_STATUS;
     while (next_line(&block, &line)) {
         if (line.len == 0)
-            return block.len || reading.bad_headers ? HTTP_REPLY_BAD_HEADERS
-                                                    : reading_finish(&reading);
+            return block.len ? HTTP_REPLY_BAD_HEADERS : reading_finish(&reading);
         read_line(&reading, line);
     }
     return HTTP_REPLY_BAD_HEADERS; /* it ends without an empty line */

@@ -68,6 +68,27 @@ static int read_type(const struct json_reader *reader, const struct json_place *
 
 /* ---- regular expressions ---- */
 
+/* Whether the pattern has a \X outside \Q...\E: one step of it may look at all of a path several
+ * times over, so the bound on steps bounds nothing; and in ASCII it is little but ".". */
+static bool has_grapheme_escape(struct str pattern)
+{
+    for (size_t i = 0; i + 1 < pattern.len; i++) {
+        if (pattern.ptr[i] != '\\')
+            continue;
+        i++;
+        if (pattern.ptr[i] == 'X')
+            return true;
+        if (pattern.ptr[i] == 'Q') {
+            const char *end = memmem(pattern.ptr + i, pattern.len - i, "\\E", 2);
+
+            if (!end)
+                return false;
+            i = (size_t)(end - pattern.ptr) + 1;
+        }
+    }
+    return false;
+}
+
 static int read_regex(const struct json_reader *reader, const struct json_place *place,
                       struct route_match *match)
 {
@@ -77,6 +98,9 @@ static int read_regex(const struct json_reader *reader, const struct json_place 
     PCRE2_SIZE offset;
     int code;
 
+    if (has_grapheme_escape(match->path))
+        return json_refuse(reader, place,
+                           "\\X may take too long: canonical paths are ASCII, so write \".\"");
     match->regex =
         pcre2_compile((PCRE2_SPTR)match->path.ptr, match->path.len, options, &code, &offset, NULL);
     if (!match->regex) {

@@ -354,10 +354,11 @@ static int read_rejection(const struct json_reader *reader, yyjson_val *value,
     if (json_object(reader, NULL, value, names, 3, fields) < 0 ||
         json_string(reader, NULL, fields[0], 1, TABLE_KEY_MAX, &key) < 0 ||
         json_integer(reader, NULL, fields[1], 0, INT64_MAX, &sequence) < 0 ||
-        json_string(reader, NULL, fields[2], 0, TABLE_ACK_REASON_MAX, &reason) < 0)
+        json_string(reader, NULL, fields[2], 0, TABLE_ACK_MAX, &reason) < 0)
         return -EINVAL;
-    if (key.len > TABLE_KEY_MAX || reason.len > TABLE_ACK_REASON_MAX || memchr(key.ptr, 0, key.len))
+    if (key.len > TABLE_KEY_MAX || memchr(key.ptr, 0, key.len))
         return -EINVAL;
+    reason = utf8_cut(reason, TABLE_ACK_REASON_MAX); /* it says no less in a later version */
     memcpy(ret_rejection->key, key.ptr, key.len);
     memcpy(ret_rejection->reason, reason.ptr, reason.len);
     ret_rejection->sequence = (uint64_t)sequence;

@@ -291,6 +291,12 @@ def test_a_second_signal_leaves_at_once(tmp_path, files_stack, routes):
         assert time.monotonic() - begin < 5
 
 
+def test_sighup_changes_nothing(files_stack, gateway):
+    gateway.signal(signal.SIGHUP)
+    eventually(lambda: "nothing to read anew" in gateway.log)
+    assert gateway.get("/echo").status_code == 200
+
+
 def test_a_request_on_a_connection_that_was_just_taken_is_answered_after_the_drain_delay(tmp_path, files_stack, routes):
     leaving = started(tmp_path, files_stack, "--drain-delay", "300ms")
     leaving.popen.terminate()

@@ -57,7 +57,11 @@ static void good_replies_give_status_and_headers(void **state)
          "Set-Cookie=a|X-A=v w|set-cookie=b|", 200, 0},
         {N "Metropolis-Add-1: Set-Cookie: a=1\r\nSet-Cookie: b\r\nmetropolis-add-x9:set-cookie:c:d"
            "\r\n\r\n",
-         "Set-Cookie=a=1|Set-Cookie=b|set-cookie=c:d|", 200, 0},
+         "Set-Cookie=b|Set-Cookie=a=1|set-cookie=c:d|", 200, 0},
+        {N
+         "Metropolis-Add-10: A: 10\r\nMetropolis-Add-2: A: 2\r\nMetropolis-Add-b: A: b\r\nA: 0\r\n"
+         "metropolis-add-a: A: a\r\nMetropolis-Add-2: A: 2 again\r\n\r\n",
+         "A=0|A=2|A=2 again|A=a|A=b|A=10|", 200, 0},
         {N "X-Empty:\r\nX-Latin: \xE9\r\n\r\n", "X-Empty=|X-Latin=\xE9|", 200, 0},
         /* what may not cross */
         {N "Connection: X-Hop , close\r\nX-Hop: 1\r\nx-hop: 2\r\nX-Hops: 3\r\n\r\n", "X-Hops=3|",

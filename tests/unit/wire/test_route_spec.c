@@ -94,9 +94,11 @@ static void specs_are_written_normalised_and_read_back_equal(void **state)
          "{'subject':'{path...}.{method}','weight':1000000}]}]}",
          "{'gateway':'edge','rules':[{'backends':[{'subject':'a','weight':0},"
          "{'subject':'{path...}.{method}','weight':1000000}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/]'}}],"
+        {"{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
+         "]\\\\\\\\X'}}],"
          "'backends':[{'subject':'re.{path...}'}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/]'}}],"
+         "{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
+         "]\\\\\\\\X'}}],"
          "'backends':[{'subject':'re.{path...}'}]}]}"},
     };
 
@@ -225,6 +227,8 @@ static const char *const bad_specs[][2] = {
     {"P:{'type':'Template','value':'/{id}/a'}", "clients would choose its first token"},
     {"P:{'type':'RegularExpression','value':'/a('}", "does not compile"},
     {"P:{'type':'RegularExpression','value':'/\\\\C'}", "does not compile"},
+    {"P:{'type':'RegularExpression','value':'/\\\\\\\\\\\\X*'}", "\\X may take too long"},
+    {"P:{'type':'RegularExpression','value':'/\\\\Q\\\\X\\\\E\\\\X'}", "\\X may take too long"},
     {"P:{'type':'RegularExpression','value':'/a'}", "no subject can be derived"},
     {"P:{'value':'/_INBOX/x'}", "reserved"},
     {"P:{'value':'/1/2/3/4/5/6/7/8/9/0/1/2/3/4/5/6/7/8/9/0/1/2/3/4/5/6/7/8/9/0/1/2/3'}",

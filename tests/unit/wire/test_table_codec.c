@@ -226,6 +226,26 @@ static void an_ack_is_written_however_bad_its_reasons_are(void **state)
     buffer_done(&out);
 }
 
+static void a_reason_longer_than_ours_is_cut(void **state)
+{
+    static struct table_ack ack;
+    struct buffer text;
+
+    (void)state;
+    buffer_init(&text, TABLE_ACK_MAX);
+    buffer_append_str(&text,
+                      STR_LIT("{\"format\":1,\"boot\":\"B\",\"lineage\":\"L\",\"applied\":5,"
+                              "\"rejected\":[{\"key\":\"route.a.b\",\"seq\":7,\"reason\":\""));
+    for (int i = 0; i < 300; i++)
+        buffer_append_str(&text, STR_LIT("\xC3\xA9")); /* two bytes each: the cut is between them */
+    buffer_append_str(&text, STR_LIT("\"}],\"rejectedTotal\":1,\"version\":\"9\"}"));
+    assert_int_equal(table_ack_read(buffer_view(&text), &ack), 0);
+    assert_int_equal(ack.applied, 5);
+    assert_int_equal(strlen(ack.rejected[0].reason), TABLE_ACK_REASON_MAX);
+    assert_string_equal(ack.rejected[0].reason + TABLE_ACK_REASON_MAX - 2, "\xC3\xA9");
+    buffer_done(&text);
+}
+
 static void malformed_acks_are_refused(void **state)
 {
     static const char *const bad[] = {
@@ -260,6 +280,7 @@ int main(void)
         cmocka_unit_test(the_head_comes_back_as_it_was_written),
         cmocka_unit_test(an_ack_comes_back_as_it_was_written),
         cmocka_unit_test(an_ack_is_written_however_bad_its_reasons_are),
+        cmocka_unit_test(a_reason_longer_than_ours_is_cut),
         cmocka_unit_test(malformed_acks_are_refused),
     };
 
