@@ -17,6 +17,7 @@
 #include "controller/cluster.h"
 #include "controller/files/files.h"
 #include "controller/pipeline.h"
+#include "controller/policy_file.h"
 #include "controller/settings.h"
 #include "lib/base/log.h"
 #include "lib/base/process.h"
@@ -29,7 +30,8 @@ struct controller {
     struct admin *admin;
     struct cluster *cluster; /* one of the two is NULL */
     struct files *files;
-    struct pipeline *pipeline; /* NULL until the owner is known */
+    struct policy_file *policy; /* NULL: there is none */
+    struct pipeline *pipeline;  /* NULL until the owner is known */
     int exit_code;
 };
 
@@ -42,6 +44,7 @@ static void stop(struct controller *controller, int exit_code)
     controller->exit_code = exit_code;
     admin_free(controller->admin);
     files_free(controller->files);
+    policy_file_free(controller->policy);
     /* Before the cluster, which its statuses go to. */
     pipeline_free(controller->pipeline);
     cluster_free(controller->cluster);
@@ -77,7 +80,10 @@ static int write_ready(void *context, struct buffer *page)
         second = pipeline_ready(controller->pipeline, page);
     if (first || second)
         return first ? first : second;
-    return buffer_printf(page, "ready\n");
+    if (buffer_printf(page, "ready\n") < 0)
+        return -ENOBUFS;
+    trouble = controller->policy ? policy_file_trouble(controller->policy) : NULL;
+    return trouble ? buffer_printf(page, "but the last good policy is in force: %s\n", trouble) : 0;
 }
 
 static int write_metrics(void *context, struct buffer *page)
@@ -87,6 +93,8 @@ static int write_metrics(void *context, struct buffer *page)
 
     if (!error && controller->cluster)
         error = cluster_metrics(controller->cluster, page);
+    if (!error)
+        error = policy_file_metrics(controller->policy, page);
     return error ? error : process_metrics(page);
 }
 
@@ -100,6 +108,13 @@ static int write_fleet(void *context, struct buffer *page)
 
 /* ---- sources ---- */
 
+static void on_policy(void *context, struct policy *policy)
+{
+    struct controller *controller = context;
+
+    pipeline_set_policy(controller->pipeline, policy);
+}
+
 static int start_pipeline(struct controller *controller, const char *owner,
                           const struct status_sink *sink)
 {
@@ -111,6 +126,8 @@ static int start_pipeline(struct controller *controller, const char *owner,
         fail(controller, reason, error == -EINVAL ? 2 : 1);
     else
         log_info("publishing", LOG_TEXT("owner", owner)); /* the URL may hold a password */
+    if (!error && controller->policy)
+        policy_file_watch(controller->policy, on_policy, controller);
     return error;
 }
 
@@ -175,6 +192,17 @@ static void start_files(struct controller *controller)
 
 /* ---- the beginning ---- */
 
+static int start_policy(struct controller *controller)
+{
+    char reason[POLICY_FILE_REASON_MAX];
+    int error = policy_file_new(&controller->loop, controller->settings.policy, &controller->policy,
+                                reason);
+
+    if (error)
+        fail(controller, reason, 2);
+    return error;
+}
+
 static void start(struct controller *controller)
 {
     const struct admin_handler handler = {.ready = write_ready,
@@ -197,6 +225,8 @@ static void start(struct controller *controller)
         return;
     }
     log_info("listening", LOG_TEXT("admin", admin_address(controller->admin)));
+    if (controller->settings.policy && start_policy(controller) < 0)
+        return;
     if (controller->settings.routes)
         start_files(controller);
     else

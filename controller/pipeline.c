@@ -141,6 +141,13 @@ static void on_synced(void *context)
     arm(pipeline);
 }
 
+void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy)
+{
+    must(compile_set_policy(pipeline->compile, policy));
+    if (pipeline->synced)
+        arm(pipeline);
+}
+
 struct source_handler pipeline_source(struct pipeline *pipeline)
 {
     return (struct source_handler){
@@ -349,6 +356,8 @@ static int write_verdicts(const struct pipeline *pipeline, struct buffer *page)
     if (!error)
         error =
             metrics_sample(page, name, "verdict=\"NoSuchGateway\"", (double)counts.no_such_gateway);
+    if (!error)
+        error = metrics_sample(page, name, "verdict=\"PolicyDenied\"", (double)counts.denied);
     if (!error)
         error = metrics_sample(page, name, "verdict=\"Shadowed\"", (double)counts.shadowed);
     return error;

@@ -22,6 +22,8 @@ void pipeline_free(struct pipeline *pipeline);
 
 /* Where Routes go. */
 struct source_handler pipeline_source(struct pipeline *pipeline);
+/* See compile_set_policy. */
+void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy);
 /* All ready pods of the Service of a gateway, by its place in settings. */
 void pipeline_endpoints(struct pipeline *pipeline, unsigned gateway, const struct str *pods,
                         size_t count);

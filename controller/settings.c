@@ -24,6 +24,9 @@ static enum options_result parse(int argc, char **argv, struct settings *s, cons
          "watch only these namespaces; default: all"},
         {"Routes", "routes", "DIR", OPTION_TEXT, &s->routes, NULL, NULL, 0, 0,
          "read Routes from the YAML files of this folder instead of Kubernetes"},
+        {"Routes", "policy", "FILE", OPTION_TEXT, &s->policy, NULL, NULL, 0, 0,
+         "the hosts, subjects and gateways that each namespace may use, followed as it changes; "
+         "default: all may use all"},
         {"Tables", "gateways", "NAME[=NS/SERVICE],...", OPTION_TEXT, gateways, "default", NULL, 0,
          0, "gateways to publish for, and the Service whose ready pods each one has"},
         {"Tables", "owner", "ID", OPTION_TEXT, &s->owner, NULL, NULL, 0, 0,

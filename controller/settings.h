@@ -17,6 +17,7 @@ struct settings_gateway {
 struct settings {
     const char *kubeconfig, *context, *namespaces;
     const char *routes;
+    const char *policy;
     const char *owner;
     struct settings_gateway gateways[COMPILE_GATEWAYS_MAX];
     unsigned gateway_count;

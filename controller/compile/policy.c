@@ -308,16 +308,22 @@ static int read_rules(const struct json_reader *reader, yyjson_val *value, struc
     return make_grants(policy, rules, count);
 }
 
-static int read_document(yyjson_doc *documents, struct policy *policy, char error[POLICY_ERROR_MAX])
+static int read_document(struct str text, yyjson_doc *documents, struct policy *policy,
+                         char error[POLICY_ERROR_MAX])
 {
-    struct json_reader reader = {.text = error, .size = POLICY_ERROR_MAX};
+    char refusal[POLICY_ERROR_MAX - 32];
+    struct json_reader reader = {.text = refusal, .size = sizeof(refusal)};
     yyjson_val *root = yyjson_doc_get_root(documents);
+    int r = -EINVAL;
 
     if (yyjson_arr_size(root) == 1)
-        return read_rules(&reader, yyjson_arr_get_first(root), policy);
-    snprintf(error, POLICY_ERROR_MAX, "%s: write one, with rules",
-             yyjson_arr_size(root) ? "several documents" : "no document");
-    return -EINVAL;
+        r = read_rules(&reader, yyjson_arr_get_first(root), policy);
+    else
+        snprintf(refusal, sizeof(refusal), "policy: has %zu documents, must have one, with rules",
+                 yyjson_arr_size(root));
+    if (r == -EINVAL)
+        snprintf(error, POLICY_ERROR_MAX, "%zu: %s", yaml_locate(text, 0, refusal), refusal);
+    return r;
 }
 
 int policy_read(struct str text, struct policy **ret_policy, char error[POLICY_ERROR_MAX])
@@ -337,7 +343,7 @@ int policy_read(struct str text, struct policy **ret_policy, char error[POLICY_E
     policy = calloc(1, sizeof(*policy));
     if (policy)
         arena_init(&policy->arena, ARENA_MAX);
-    r = policy ? read_document(documents, policy, error) : -ENOMEM;
+    r = policy ? read_document(text, documents, policy, error) : -ENOMEM;
     yyjson_doc_free(documents);
     if (r < 0)
         policy_free(policy);

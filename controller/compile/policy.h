@@ -26,8 +26,8 @@ enum {
 
 struct policy;
 
-/* Reads YAML. 0; -EINVAL with the place ("12:3: ..." or "rules[0].subjects[1]: ...") and what is
- * wrong there; -ENOMEM. */
+/* Reads YAML. 0; -EINVAL with the line and what is wrong there ("12: rules[0].subjects[1]: ...", or
+ * with a column "12:3: ..."); -ENOMEM. */
 int policy_read(struct str text, struct policy **ret_policy, char error[POLICY_ERROR_MAX]);
 /* NULL is fine. */
 void policy_free(struct policy *policy);

@@ -23,7 +23,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
@@ -33,6 +32,7 @@
 #include "controller/files/route_file.h"
 #include "lib/base/buffer.h"
 #include "lib/base/digest.h"
+#include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/base/map.h"
 
@@ -120,37 +120,13 @@ static void drop_file(struct files *files, struct file *file)
     free(file);
 }
 
-/* The text of a file: 0, -errno; -EFBIG over the limit. */
 static int load(const struct files *files, const char *name, struct buffer *text)
 {
     char path[4096];
-    struct stat status;
-    ssize_t got = 1;
-    int error = 0;
-    int fd;
 
     if (snprintf(path, sizeof(path), "%s/%s", files->folder, name) >= (int)sizeof(path))
         return -ENAMETOOLONG;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &status) < 0)
-        error = -errno;
-    else if (!S_ISREG(status.st_mode))
-        error = -EISDIR;
-    while (!error && got > 0) {
-        char *room = buffer_reserve(text, 64 * 1024);
-
-        got = room ? read(fd, room, 64 * 1024) : -1;
-        if (!room)
-            error = -EFBIG;
-        else if (got < 0)
-            error = -errno;
-        else
-            buffer_commit(text, (size_t)got);
-    }
-    close(fd);
-    return error;
+    return file_read(path, text, NULL);
 }
 
 /* Once per error. */
@@ -176,7 +152,7 @@ static void read_file(struct files *files, const char *name)
     struct buffer text;
     int error;
 
-    buffer_init(&text, ROUTE_FILE_MAX + 64 * 1024);
+    buffer_init(&text, ROUTE_FILE_MAX);
     error = load(files, name, &text);
     if (error == -ENOENT || error == -EISDIR)
         goto out; /* scan drops it */

@@ -22,6 +22,7 @@ struct level {
     yyjson_mut_val *container;
     yyjson_mut_val *key; /* of a mapping: the key whose value comes next; NULL: a key comes next */
     size_t count;
+    const char *rest; /* of wanted, below this container; NULL: it is not on the way there */
 };
 
 struct reader {
@@ -30,6 +31,9 @@ struct reader {
     yyjson_mut_doc *doc;
     struct level levels[YAML_DEPTH_MAX + 1]; /* the first is the array of documents */
     size_t depth;                            /* open levels */
+    const char *wanted, *rest;               /* yaml_locate: a place, and of it below the value */
+    size_t document;                         /* that wanted is in */
+    yaml_mark_t found;                       /* the last value on the way to wanted */
     struct yaml_error *error;
 };
 
@@ -163,11 +167,40 @@ static int read_plain(struct reader *reader, struct str text, yaml_mark_t mark,
     return *ret_value ? 0 : -ENOMEM;
 }
 
+/* What is left of wanted below the value that comes next; NULL: it is not on the way there. */
+static const char *follow(const struct reader *reader)
+{
+    const struct level *level = &reader->levels[reader->depth - 1];
+    const char *rest = level->rest;
+    char step[32];
+    size_t length;
+
+    if (!rest)
+        return NULL;
+    if (reader->depth == 1)
+        return yyjson_mut_arr_size(level->container) == reader->document ? rest : NULL;
+    if (level->key) {
+        rest += *rest == '.';
+        length = yyjson_mut_get_len(level->key);
+        if (strncmp(rest, yyjson_mut_get_str(level->key), length) != 0)
+            return NULL;
+    } else {
+        length =
+            (size_t)snprintf(step, sizeof(step), "[%zu]", yyjson_mut_arr_size(level->container));
+        if (strncmp(rest, step, length) != 0)
+            return NULL;
+    }
+    return strchr(".[:", rest[length]) ? rest + length : NULL; /* or at its end */
+}
+
 /* Puts value where the innermost level expects one. */
-static int add(struct reader *reader, yyjson_mut_val *value)
+static int add(struct reader *reader, yyjson_mut_val *value, yaml_mark_t mark)
 {
     struct level *level = &reader->levels[reader->depth - 1];
 
+    reader->rest = follow(reader);
+    if (reader->rest)
+        reader->found = mark;
     if (!level->key)
         return yyjson_mut_arr_append(level->container, value) ? 0 : -ENOMEM;
     if (!yyjson_mut_obj_add(level->container, level->key, value))
@@ -218,7 +251,7 @@ static int on_scalar(struct reader *reader, const yaml_event_t *event)
         return error ? error : -ENOMEM;
     if (reader->depth == 1 && yyjson_mut_is_null(value)) /* an empty document */
         return 0;
-    return add(reader, value);
+    return add(reader, value, event->start_mark);
 }
 
 static int on_open(struct reader *reader, const yaml_event_t *event)
@@ -239,10 +272,10 @@ static int on_open(struct reader *reader, const yaml_event_t *event)
     container = mapping ? yyjson_mut_obj(reader->doc) : yyjson_mut_arr(reader->doc);
     if (!container)
         return -ENOMEM;
-    error = add(reader, container);
+    error = add(reader, container, event->start_mark);
     if (error)
         return error;
-    reader->levels[reader->depth++] = (struct level){.container = container};
+    reader->levels[reader->depth++] = (struct level){.container = container, .rest = reader->rest};
     return 0;
 }
 
@@ -335,38 +368,59 @@ static int read_events(struct reader *reader)
     return error;
 }
 
+/* Fills the document of a reader that knows its text. */
+static int read_text(struct reader *reader)
+{
+    int error = -ENOMEM;
+
+    if (!yaml_parser_initialize(&reader->parser))
+        return -ENOMEM;
+    yaml_parser_set_input_string(&reader->parser, (const unsigned char *)reader->text.ptr,
+                                 reader->text.len);
+    yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
+    reader->doc = yyjson_mut_doc_new(NULL);
+    reader->levels[0] =
+        (struct level){.container = yyjson_mut_arr(reader->doc), .rest = reader->wanted};
+    reader->depth = 1;
+    if (reader->levels[0].container) {
+        yyjson_mut_doc_set_root(reader->doc, reader->levels[0].container);
+        error = read_events(reader);
+    }
+    yaml_parser_delete(&reader->parser);
+    return error;
+}
+
 int yaml_read(struct str text, size_t max_bytes, yyjson_doc **ret_documents,
               struct yaml_error *ret_error)
 {
-    struct reader reader = {.text = text, .error = ret_error, .depth = 1};
+    struct reader reader = {.text = text, .error = ret_error};
     yyjson_doc *documents = NULL;
-    int error = -ENOMEM;
+    int error;
 
     *ret_error = (struct yaml_error){0};
     if (text.len > max_bytes) {
         snprintf(ret_error->text, sizeof(ret_error->text), "larger than %zu bytes", max_bytes);
         return -E2BIG;
     }
-    if (!yaml_parser_initialize(&reader.parser))
-        return -ENOMEM;
-    yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text.ptr, text.len);
-    yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-    reader.doc = yyjson_mut_doc_new(NULL);
-    if (!reader.doc)
-        goto out;
-    reader.levels[0].container = yyjson_mut_arr(reader.doc);
-    if (!reader.levels[0].container)
-        goto out;
-    yyjson_mut_doc_set_root(reader.doc, reader.levels[0].container);
-    error = read_events(&reader);
-    if (error)
-        goto out;
-    documents = yyjson_mut_doc_imut_copy(reader.doc, NULL);
-    error = documents ? 0 : -ENOMEM;
+    error = read_text(&reader);
+    if (!error) {
+        documents = yyjson_mut_doc_imut_copy(reader.doc, NULL);
+        error = documents ? 0 : -ENOMEM;
+    }
     if (!error)
         *ret_documents = documents;
-out:
     yyjson_mut_doc_free(reader.doc);
-    yaml_parser_delete(&reader.parser);
     return error;
+}
+
+size_t yaml_locate(struct str text, size_t document, const char *place)
+{
+    struct yaml_error error;
+    struct reader reader = {.text = text, .error = &error, .wanted = place, .document = document};
+
+    /* An error: the text is not what it was. */
+    if (read_text(&reader) < 0)
+        reader.found.line = 0;
+    yyjson_mut_doc_free(reader.doc);
+    return reader.found.line + 1;
 }

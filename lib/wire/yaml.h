@@ -35,4 +35,11 @@ struct yaml_error {
 int yaml_read(struct str text, size_t max_bytes, yyjson_doc **ret_documents,
               struct yaml_error *ret_error);
 
+/*
+ * For messages: the line, from 1, where the value at a place begins, or else what would hold it.
+ * text: one that was read; it is read again. document: from 0, as yaml_read counts. place:
+ * "FIELD[ITEM].FIELD", up to its end or a colon, so a refusal of json_read.h does.
+ */
+size_t yaml_locate(struct str text, size_t document, const char *place);
+
 #endif

@@ -22,6 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!json)
         abort();
     free(json);
+    if (yaml_locate(str_make((const char *)data, size), 0, "a[1].b") == 0)
+        abort();
     yyjson_doc_free(documents);
     return 0;
 }

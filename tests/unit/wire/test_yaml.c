@@ -91,6 +91,19 @@ static void test_a_text_over_the_limit_is_refused_unread(void **state)
     assert_non_null(strstr(error.text, "4 bytes"));
 }
 
+static void test_a_place_is_found_again(void **state)
+{
+    static const char text[] = "a: 1\n---\n# none\n---\n\nb:\n- c: 1\n  d: 2\n- [e,\n  f]\nbc: 3\n";
+
+    (void)state;
+    assert_int_equal(yaml_locate(str_from(text), 0, "a: is wrong"), 1);
+    assert_int_equal(yaml_locate(str_from(text), 1, "b[0].d"), 8);
+    assert_int_equal(yaml_locate(str_from(text), 1, "b[1][1]: is: wrong"), 10);
+    assert_int_equal(yaml_locate(str_from(text), 1, "bc"), 11);
+    assert_int_equal(yaml_locate(str_from(text), 1, "b[0].x"), 7); /* what should hold it */
+    assert_int_equal(yaml_locate(str_from(text), 1, "policy: needs rules"), 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +111,7 @@ int main(void)
         cmocka_unit_test(test_documents_come_in_order_and_empty_ones_not_at_all),
         cmocka_unit_test(test_what_is_refused_says_where_and_why),
         cmocka_unit_test(test_a_text_over_the_limit_is_refused_unread),
+        cmocka_unit_test(test_a_place_is_found_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
