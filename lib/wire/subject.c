@@ -195,6 +195,14 @@ int subject_build(const struct route_target *target, const struct str *segments,
     return subject_validate(str_make(out, writer.length)) < 0 ? -EINVAL : (int)writer.length;
 }
 
+int subject_append_token(char *subject, size_t length, struct str value)
+{
+    struct writer writer = {.out = subject, .length = length};
+
+    writer_values(&writer, &value, 1);
+    return writer.full ? -E2BIG : (int)writer.length;
+}
+
 /* ---- templates ---- */
 
 struct compiler {

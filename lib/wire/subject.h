@@ -27,6 +27,10 @@ int subject_decode_token(struct str token, char *room);
 int subject_build(const struct route_target *target, const struct str *segments,
                   size_t segment_count, enum route_method method, char *out);
 
+/* Writes a dot and the token of value behind a subject of length bytes that subject_build wrote.
+ * The new length, or -E2BIG. */
+int subject_append_token(char *subject, size_t length, struct str value);
+
 /*
  * The one check right before a publish. 0 if the subject is safe to send, else -EINVAL: an empty
  * token, "*" or ">" anywhere, a byte outside 0x21-0x7E, a first token that begins with "$" or "_",
