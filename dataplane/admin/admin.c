@@ -151,7 +151,7 @@ int admin_new(uv_loop_t *uv, int fd, const struct admin_sources *sources, struct
     admin->settings = (struct http_settings){
         .limits = {.target_max = 1024, .head_max = 16 * 1024, .body_max = 4096},
         .connections_max = 256,
-        .buffered_max = 1024 * 1024,
+        .buffered_max = 8 * 1024 * 1024,
         .unsent_max = PAGE_MAX_BYTES,
         .idle_timeout_ms = 75000,
         .head_timeout_ms = 10000,

@@ -5,7 +5,8 @@
  * the answer, so that the handler may borrow them.
  *
  * Memory: an idle connection holds no buffer. The first INBUF_BYTES come from a pool of the server;
- * what a larger request needs is allocated for it and counted against buffered_max.
+ * what a larger request needs is allocated for it. Both count against buffered_max, so that many
+ * clients who send a byte each are as bounded as few who send much.
  *
  * Closing: conn_close marks, takes the connection off every list and timer; the memory goes back to
  * the server when libuv has let go of the handle.
@@ -39,10 +40,17 @@ static void conn_close(struct conn *conn);
 
 /* ---- buffers ---- */
 
+static size_t inbuf_size(size_t capacity)
+{
+    return sizeof(struct inbuf) + capacity;
+}
+
 static bool inbuf_take(struct conn *conn)
 {
     struct http_server *server = conn->server;
 
+    if (server->buffered + inbuf_size(INBUF_BYTES) > server->settings->buffered_max)
+        return false;
     if (server->spare) {
         conn->in = server->spare;
         server->spare = conn->in->next;
@@ -53,19 +61,20 @@ static bool inbuf_take(struct conn *conn)
             return false;
         conn->in->capacity = INBUF_BYTES;
     }
+    server->buffered += inbuf_size(INBUF_BYTES);
     conn->start = conn->end = 0;
     return true;
 }
 
 static void inbuf_free(struct http_server *server, struct inbuf *in)
 {
+    server->buffered -= inbuf_size(in->capacity);
     if (in->capacity == INBUF_BYTES && server->spare_count < SPARE_MAX) {
         in->next = server->spare;
         server->spare = in;
         server->spare_count++;
         return;
     }
-    server->buffered -= in->capacity - INBUF_BYTES;
     free(in);
 }
 
@@ -95,7 +104,7 @@ static bool inbuf_grow(struct conn *conn, size_t capacity)
     conn->end -= conn->start;
     conn->start = 0;
     conn->parser.request.headers = grown->headers;
-    server->buffered += capacity - INBUF_BYTES;
+    server->buffered += inbuf_size(capacity);
     inbuf_free(server, old);
     conn->in = grown;
     return true;
@@ -497,11 +506,15 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
             uv_buf_init(conn->in->bytes + conn->end, (unsigned)(conn->in->capacity - conn->end));
 }
 
-/* No room: pipelined requests fill the buffer while an answer is under way, or no memory. */
+/* No room: pipelined requests fill the buffer while an answer is under way; or there is none for a
+ * request that begins. */
 static void on_full(struct conn *conn)
 {
     if (!conn->in) {
-        conn_drop(conn);
+        conn->server->counters.refused++;
+        (void)uv_try_write((uv_stream_t *)&conn->tcp,
+                           &(uv_buf_t){(char *)http_overloaded.ptr, http_overloaded.len}, 1);
+        linger(conn);
         return;
     }
     uv_read_stop((uv_stream_t *)&conn->tcp);

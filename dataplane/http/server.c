@@ -14,6 +14,10 @@ enum {
     HEAD_BYTES_MAX = 2 * 1024 * 1024
 }; /* of a response: a worker's block is below max_payload */
 
+#define HTTP_OVERLOADED                                      \
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n" \
+    "Content-Length: 0\r\nConnection: close\r\n\r\n"
+
 void http_server_init(struct http_server *server, uv_loop_t *loop,
                       const struct http_settings *settings, const struct http_handler *handler)
 {
@@ -34,14 +38,13 @@ void http_server_done(struct http_server *server)
     wheel_close(&server->wheel);
 }
 
+const struct str http_overloaded = {HTTP_OVERLOADED, sizeof(HTTP_OVERLOADED) - 1};
+
 /* Not parsed, not timed: at the limit a connection must cost next to nothing. */
 static void turn_away(struct http_server *server, int fd)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
-                                 "Content-Length: 0\r\nConnection: close\r\n\r\n";
-
     server->counters.refused++;
-    (void)send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)send(fd, http_overloaded.ptr, http_overloaded.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)shutdown(fd, SHUT_WR);
     /* Unread bytes would turn the close into a reset, which may overtake the answer. */
     (void)recv(fd, server->discard, sizeof(server->discard), MSG_DONTWAIT);

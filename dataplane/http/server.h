@@ -18,7 +18,7 @@ struct conn;
 struct http_settings {
     struct http_limits limits;
     size_t connections_max;
-    size_t buffered_max; /* bytes of requests that outgrew their first buffer */
+    size_t buffered_max; /* bytes of requests that are being received or answered */
     size_t unsent_max;   /* bytes of responses that wait for slow clients */
     uint32_t idle_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms;
     struct str server_header; /* empty: no Server field */
@@ -44,7 +44,7 @@ struct http_handler {
 };
 
 struct http_counters {
-    uint64_t accepted, refused; /* refused: at connections_max */
+    uint64_t accepted, refused; /* refused: at connections_max or buffered_max, nothing was read */
     uint64_t vanished;          /* clients that went with an answer under way */
     uint64_t timeouts_idle, timeouts_head, timeouts_body, timeouts_write;
     uint64_t cut; /* slowest clients, cut off at unsent_max */
@@ -95,6 +95,8 @@ void http_server_abort(struct http_server *server);
 
 /* Wall clock of this loop iteration, Unix milliseconds. */
 int64_t http_server_now_ms(struct http_server *server);
+/* The answer to a client of which nothing is read, at a limit. */
+extern const struct str http_overloaded;
 /* Value of Date. */
 struct str http_server_date(struct http_server *server);
 

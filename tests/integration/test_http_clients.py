@@ -207,7 +207,7 @@ def test_requests_pipelined_without_end_do_not_grow_the_gateway(tight):
         assert sent < 64 << 20
         resident = int(open(f"/proc/{tight.popen.pid}/statm").read().split()[1]) * 4096
         assert tight.metric("metropolis_http_unsent_bytes") < 4 << 20
-        assert tight.metric("metropolis_http_buffered_bytes") == 0
+        assert tight.metric("metropolis_http_buffered_bytes") < 1 << 15  # its first buffer
     assert resident < 1 << 30  # sanitizers included
 
 
