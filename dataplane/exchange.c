@@ -7,6 +7,10 @@
  * Each exchange ends exactly once: by its reply, by a failure of the connection to NATS, by its
  * time-out, or with its client. The last two tell nats_client to forget the slot, so that no reply
  * can reach an exchange that has ended.
+ *
+ * Without a slot an exchange waits for its turn to be sent again: only after "no responders", which
+ * alone proves that nothing ran. Everything is then made anew from the request, but what was found:
+ * the Route is pinned, the table need not be.
  */
 #include "dataplane/exchange.h"
 
@@ -14,6 +18,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "dataplane/load.h"
 #include "dataplane/origin.h"
 #include "dataplane/plan.h"
 #include "lib/base/digest.h"
@@ -32,13 +37,15 @@ struct exchange {
     struct exchange *next, *previous; /* in start order; next alone: free list */
     struct conn *conn;
     const struct http_request *request;
-    const struct route *route; /* NULL until matched */
-    uint64_t version;          /* of the table it began under */
-    uint64_t started_ns;
+    struct route_hit hit; /* its route is NULL until matched */
+    uint64_t version;     /* of the table it began under */
+    uint64_t started_ns, deadline_ms;
+    uint64_t load; /* key of the load that it counts in; 0: none */
+    uint32_t retries;
     int slot; /* of nats_client; -1: none */
     struct str request_id;
-    char id[129];
-    struct buffer subject; /* for the access log */
+    char id[129], trace[ORIGIN_TRACE_BYTES]; /* trace: for retries */
+    struct buffer subject;                   /* for the access log */
 };
 
 struct warning {
@@ -53,6 +60,7 @@ struct exchanges {
     struct exchange *oldest, *newest, *free;
     size_t free_count;
     struct random_source random;
+    struct loads loads;
     struct warning warnings[WARNINGS];
     unsigned warning_next;
 
@@ -99,9 +107,11 @@ static struct exchange *begin(struct exchanges *all, struct conn *conn,
     all->counters.in_flight++;
     exchange->conn = conn;
     exchange->request = request;
-    exchange->route = NULL;
+    exchange->hit = (struct route_hit){0};
     exchange->version = all->view.number;
     exchange->started_ns = uv_hrtime();
+    exchange->load = 0;
+    exchange->retries = 0;
     exchange->slot = -1;
     exchange->request_id = (struct str){0};
     buffer_clear(&exchange->subject, SUBJECT_MAX);
@@ -123,6 +133,8 @@ static void end(struct exchange *exchange)
     else
         all->newest = exchange->previous;
     all->counters.in_flight--;
+    if (exchange->load)
+        loads_get(&all->loads, exchange->load)->in_flight--;
     exchange->conn->owner = NULL;
     exchange->conn = NULL;
     if (all->free_count < FREE_MAX) {
@@ -155,7 +167,7 @@ static void log_access(struct exchange *exchange, const struct http_response *re
         .status = response->status,
         .bytes = bodiless ? 0 : response->body.len,
         .duration_us = duration_ns / 1000,
-        .route = exchange->route ? exchange->route->label : (struct str){0},
+        .route = exchange->hit.route ? exchange->hit.route->label : (struct str){0},
         .subject = buffer_view(&exchange->subject),
         .reason = reason,
     };
@@ -218,6 +230,26 @@ static void answer_problem(struct exchange *exchange, enum problem problem, cons
 
 /* ---- the page to read ---- */
 
+/* Limits are shared out evenly, as loops share nothing. */
+static enum problem admit(struct exchange *exchange)
+{
+    struct exchanges *all = exchange->all;
+    unsigned loops = all->wiring.loop_count;
+    uint32_t max = exchange->hit.rule->in_flight_max;
+    struct load *load;
+
+    if (max == 0)
+        return PROBLEM_NONE;
+    load = loads_get(&all->loads, load_key(&exchange->hit));
+    if (!load)
+        return PROBLEM_OVERLOADED;
+    if (load->in_flight >= (max + loops - 1) / loops)
+        return PROBLEM_LIMITED;
+    load->in_flight++;
+    exchange->load = load->key;
+    return PROBLEM_NONE;
+}
+
 static enum problem send_request(struct exchange *exchange, const struct plan *plan)
 {
     struct exchanges *all = exchange->all;
@@ -240,6 +272,82 @@ static enum problem send_request(struct exchange *exchange, const struct plan *p
         return PROBLEM_OVERLOADED;
     }
 }
+
+static enum problem publish(struct exchange *exchange, const struct origin *origin,
+                            struct plan *plan)
+{
+    struct exchanges *all = exchange->all;
+    int64_t now_ms = http_server_now_ms(all->wiring.server);
+    enum problem problem = planner_fill(&all->planner, exchange->request, origin, now_ms, plan);
+
+    if (all->wiring.log->format == ACCESS_LOG_JSON) {
+        buffer_clear(&exchange->subject, SUBJECT_MAX);
+        (void)buffer_append_str(&exchange->subject, plan->subject);
+    }
+    return problem ? problem : send_request(exchange, plan);
+}
+
+/* ---- once more ---- */
+
+static uint64_t now_ms(const struct exchanges *all)
+{
+    return uv_now(all->wiring.server->loop);
+}
+
+static void prepare_retry(struct exchange *exchange, const struct origin *origin)
+{
+    assert(origin->traceparent.len == sizeof(exchange->trace));
+    memcpy(exchange->trace, origin->traceparent.ptr, sizeof(exchange->trace));
+    exchange->deadline_ms = now_ms(exchange->all) + exchange->hit.rule->timeout_ms;
+}
+
+/* Whether it is to be sent again: attempts and time are left. */
+static bool wait_for_retry(struct exchange *exchange)
+{
+    const struct route_rule *rule = exchange->hit.rule;
+    uint64_t wait_ms;
+
+    if (exchange->retries == rule->retry_attempts)
+        return false;
+    wait_ms = (uint64_t)rule->retry_backoff_ms << exchange->retries;
+    wait_ms += random_u64(&exchange->all->random) % (wait_ms / 2 + 1);
+    if (now_ms(exchange->all) + wait_ms >= exchange->deadline_ms)
+        return false;
+    exchange->retries++;
+    conn_wait(exchange->conn, wait_ms);
+    return true;
+}
+
+static void retry(struct exchange *exchange)
+{
+    struct exchanges *all = exchange->all;
+    struct planner *planner = &all->planner;
+    struct plan plan = {0};
+    struct origin origin;
+    enum problem problem = PROBLEM_INTERNAL;
+    uint64_t now = now_ms(all);
+
+    planner_reset(planner);
+    if (now >= exchange->deadline_ms) { /* the loop was held up: still nothing ran */
+        problem = PROBLEM_NO_RESPONDERS;
+    } else if (origin_read(exchange->conn, exchange->request, all->wiring.trusted, &all->random,
+                           &planner->scratch, &origin) == 0) {
+        origin.request_id = exchange->request_id;
+        origin.traceparent = str_make(exchange->trace, sizeof(exchange->trace));
+        problem = planner_recall(planner, exchange->request, &exchange->hit, &plan);
+        plan.left_ms = exchange->deadline_ms - now;
+        if (!problem)
+            problem = publish(exchange, &origin, &plan);
+    }
+    if (problem) {
+        answer_problem(exchange, problem, plan.detail, (struct str){0});
+        return;
+    }
+    all->counters.retries++;
+    conn_wait(exchange->conn, plan.left_ms);
+}
+
+/* ---- the request ---- */
 
 static void on_request(void *context, struct conn *conn, const struct http_request *request)
 {
@@ -267,18 +375,18 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
     }
     problem = planner_match(planner, all->view.table, request, origin.host, &plan);
     if (!problem) {
-        exchange->route = plan.hit.route;
-        problem =
-            planner_fill(planner, request, &origin, http_server_now_ms(all->wiring.server), &plan);
-        if (all->wiring.log->format == ACCESS_LOG_JSON)
-            (void)buffer_append_str(&exchange->subject, plan.subject);
+        exchange->hit = plan.hit;
+        problem = admit(exchange);
     }
     if (!problem)
-        problem = send_request(exchange, &plan);
-    if (problem)
+        problem = publish(exchange, &origin, &plan);
+    if (problem) {
         answer_problem(exchange, problem, plan.detail, planner_allow(planner, plan.allowed));
-    else
-        conn_wait(conn, plan.hit.rule->timeout_ms);
+        return;
+    }
+    if (plan.hit.rule->retry_attempts)
+        prepare_retry(exchange, &origin);
+    conn_wait(conn, plan.hit.rule->timeout_ms);
 }
 
 /* ---- what may come instead of, or with, a reply ---- */
@@ -286,7 +394,7 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
 /* At most once a minute for each Route and kind of trouble. */
 static bool may_warn(struct exchanges *all, const struct route *route, unsigned kind)
 {
-    uint64_t now_ms = uv_now(all->wiring.server->loop);
+    uint64_t now = now_ms(all);
     uint64_t key = digest_bytes(digest_empty + kind, route->uid.ptr, route->uid.len);
     struct warning *warning;
 
@@ -294,19 +402,19 @@ static bool may_warn(struct exchanges *all, const struct route *route, unsigned 
         warning = &all->warnings[i];
         if (warning->key != key)
             continue;
-        if (now_ms - warning->at_ms < WARNING_PAUSE_MS)
+        if (now - warning->at_ms < WARNING_PAUSE_MS)
             return false;
-        warning->at_ms = now_ms;
+        warning->at_ms = now;
         return true;
     }
-    all->warnings[all->warning_next++ % WARNINGS] = (struct warning){key, now_ms};
+    all->warnings[all->warning_next++ % WARNINGS] = (struct warning){key, now};
     return true;
 }
 
 static void fail(struct exchange *exchange, enum problem problem)
 {
-    if (may_warn(exchange->all, exchange->route, problem))
-        log_warn(problem_describe(problem)->detail, LOG_STR("route", exchange->route->label),
+    if (may_warn(exchange->all, exchange->hit.route, problem))
+        log_warn(problem_describe(problem)->detail, LOG_STR("route", exchange->hit.route->label),
                  LOG_TEXT("reason", problem_describe(problem)->reason),
                  LOG_STR("requestId", exchange->request_id));
     answer_problem(exchange, problem, NULL, (struct str){0});
@@ -341,6 +449,8 @@ void exchange_on_reply(void *owner, const struct nats_reply *message)
     problem = message->has_reply_subject
                   ? PROBLEM_UNSUPPORTED_REPLY
                   : problem_of(http_reply_decode(message->block, message->payload, reply));
+    if (problem == PROBLEM_NO_RESPONDERS && wait_for_retry(exchange))
+        return;
     if (problem) {
         fail(exchange, problem);
         return;
@@ -348,9 +458,9 @@ void exchange_on_reply(void *owner, const struct nats_reply *message)
     all->counters.reply_fields_dropped += reply->dropped;
     if (reply->echo) {
         all->counters.echoes++;
-        if (may_warn(all, exchange->route, PROBLEM_COUNT))
+        if (may_warn(all, exchange->hit.route, PROBLEM_COUNT))
             log_warn("a worker sends the request's headers back; all of them are ignored",
-                     LOG_STR("route", exchange->route->label));
+                     LOG_STR("route", exchange->hit.route->label));
     }
     struct http_response response = {
         .status = reply->status,
@@ -386,6 +496,10 @@ static void on_expired(void *context, struct conn *conn)
     struct exchanges *all = context;
     struct exchange *exchange = conn->owner;
 
+    if (exchange->slot < 0) {
+        retry(exchange);
+        return;
+    }
     nats_client_forget(all->wiring.nats, exchange->slot);
     exchange->slot = -1;
     answer_problem(exchange, PROBLEM_TIMEOUT, NULL, (struct str){0});
@@ -458,8 +572,10 @@ struct exchanges *exchanges_new(void)
 {
     struct exchanges *all = calloc(1, sizeof(*all));
 
-    if (!all)
+    if (!all || loads_init(&all->loads) < 0) {
+        free(all);
         return NULL;
+    }
     buffer_init(&all->problem, PROBLEM_BYTES_MAX);
     random_init(&all->random);
     planner_init(&all->planner, random_u64(&all->random));
@@ -479,6 +595,7 @@ void exchanges_free(struct exchanges *exchanges)
         free(exchange);
     }
     planner_done(&exchanges->planner);
+    loads_done(&exchanges->loads);
     buffer_done(&exchanges->problem);
     free(exchanges);
 }

@@ -21,7 +21,7 @@ struct exchange_counters {
     uint64_t statuses[600];           /* answers by status */
     uint64_t problems[PROBLEM_COUNT]; /* answers of the gateway's own */
     uint64_t in_flight;
-    uint64_t echoes, request_fields_dropped, reply_fields_dropped, match_troubles;
+    uint64_t echoes, request_fields_dropped, reply_fields_dropped, match_troubles, retries;
     struct metrics_histogram duration;
 };
 
@@ -30,7 +30,7 @@ struct exchange_wiring {
     struct http_server *server;
     struct nats_client *nats;
     struct swap *swap;
-    unsigned loop;
+    unsigned loop, loop_count;
     const struct peers *trusted;
     struct access_log *log;
 };

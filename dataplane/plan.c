@@ -103,6 +103,21 @@ static bool param_value(void *context, struct str name, struct str *ret_value)
     return conditions->room && path_query_find(query, name, conditions->room, ret_value) == 1;
 }
 
+/* The path's segments, which borrow scratch. */
+static enum problem split_path(struct planner *planner, const struct http_request *request)
+{
+    char *room = arena_take(&planner->scratch, request->path.len);
+    int count;
+
+    if (!room)
+        return PROBLEM_INTERNAL;
+    count = path_split(request->path, room, planner->segments, PLAN_SEGMENTS_MAX);
+    if (count < 0)
+        return count == -E2BIG ? PROBLEM_TARGET_TOO_LONG : PROBLEM_BAD_TARGET;
+    planner->segment_count = (size_t)count;
+    return PROBLEM_NONE;
+}
+
 enum problem planner_match(struct planner *planner, const struct route_table *table,
                            const struct http_request *request, struct str host,
                            struct plan *ret_plan)
@@ -116,26 +131,22 @@ enum problem planner_match(struct planner *planner, const struct route_table *ta
         .param = param_value,
         .context = &conditions,
     };
-    char *room = arena_take(&planner->scratch, request->path.len);
-    enum problem problem;
+    enum problem problem = split_path(planner, request);
     bool trouble = false;
-    int count;
 
     *ret_plan = (struct plan){0};
-    if (!room)
-        return PROBLEM_INTERNAL;
-    count = path_split(request->path, room, planner->segments, PLAN_SEGMENTS_MAX);
-    if (count < 0)
-        return count == -E2BIG ? PROBLEM_TARGET_TOO_LONG : PROBLEM_BAD_TARGET;
+    if (problem)
+        return problem;
     if (!table)
         return PROBLEM_NOT_READY;
     buffer_clear(&planner->canonical, SIZE_MAX);
-    if (path_encode(planner->segments, (size_t)count, &planner->canonical) < 0)
+    if (path_encode(planner->segments, planner->segment_count, &planner->canonical) < 0)
         return PROBLEM_TARGET_TOO_LONG;
     asked.canonical_path = buffer_view(&planner->canonical);
-    asked.segment_count = planner->segment_count = (size_t)count;
+    asked.segment_count = planner->segment_count;
     switch (route_table_match(table, &asked, &planner->scratch, &ret_plan->hit, &trouble)) {
     case ROUTE_FOUND:
+        ret_plan->left_ms = ret_plan->hit.rule->timeout_ms;
         problem = PROBLEM_NONE;
         break;
     case ROUTE_METHOD_NOT_ALLOWED:
@@ -151,6 +162,13 @@ enum problem planner_match(struct planner *planner, const struct route_table *ta
     }
     planner->match_troubles += trouble;
     return conditions.failed ? PROBLEM_INTERNAL : problem;
+}
+
+enum problem planner_recall(struct planner *planner, const struct http_request *request,
+                            const struct route_hit *hit, struct plan *ret_plan)
+{
+    *ret_plan = (struct plan){.hit = *hit, .left_ms = hit->rule->timeout_ms};
+    return split_path(planner, request);
 }
 
 /* ---- request ---- */
@@ -229,7 +247,7 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         .scheme = origin->scheme,
         .route = plan->hit.route->label,
         .remote_addr = origin->remote_addr,
-        .timeout_ms = plan->hit.rule->timeout_ms,
+        .timeout_ms = plan->left_ms,
         .sent_ms = (uint64_t)now_ms,
         .request_id = origin->request_id,
         .traceparent = origin->traceparent,

@@ -18,6 +18,8 @@ enum {
 struct plan {
     struct route_hit hit;
     struct str subject, block;
+    uint64_t
+        left_ms; /* until the client gets 504: the rule's timeout, unless the caller says less */
     uint32_t allowed;   /* with PROBLEM_BAD_METHOD: bit 1 << method */
     const char *detail; /* of a problem: static, or NULL */
 };
@@ -40,6 +42,10 @@ void planner_reset(struct planner *planner);
 enum problem planner_match(struct planner *planner, const struct route_table *table,
                            const struct http_request *request, struct str host,
                            struct plan *ret_plan);
+/* The same for a request that was matched before, by a table that may have gone; its Route has not.
+ */
+enum problem planner_recall(struct planner *planner, const struct http_request *request,
+                            const struct route_hit *hit, struct plan *ret_plan);
 /* The rest of a plan that was matched. now_ms: Unix time. */
 enum problem planner_fill(struct planner *planner, const struct http_request *request,
                           const struct origin *origin, int64_t now_ms, struct plan *plan);

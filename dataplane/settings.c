@@ -4,6 +4,7 @@
 #include "dataplane/settings.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -162,6 +163,27 @@ static void share_out(const struct raw *raw, struct settings *settings)
     };
 }
 
+/* Later each connection reads them anew; one that is missing at the start is a mistake. */
+static enum options_result check_files(const struct settings *settings)
+{
+    const struct {
+        const char *option, *path;
+    } files[] = {
+        {"nats-creds", settings->nats_creds}, {"nats-table-creds", settings->nats_table_creds},
+        {"nats-ca", settings->nats_ca},       {"nats-cert", settings->nats_cert},
+        {"nats-key", settings->nats_key},
+    };
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        if (!files[i].path || access(files[i].path, R_OK) == 0)
+            continue;
+        fprintf(stderr, "metropolis-gateway: --%s %s: %s\n", files[i].option, files[i].path,
+                strerror(errno));
+        return OPTIONS_EXIT_USAGE;
+    }
+    return OPTIONS_OK;
+}
+
 enum options_result settings_read(int argc, char **argv, struct settings *ret_settings)
 {
     struct settings *settings = ret_settings;
@@ -191,5 +213,6 @@ enum options_result settings_read(int argc, char **argv, struct settings *ret_se
     if (listener_parse(str_from(raw.admin), &settings->admin) < 0)
         return refuse("admin", str_from(raw.admin), "ADDR:PORT with an IP address");
     share_out(&raw, settings);
-    return understand_listen(raw.listen, settings);
+    result = understand_listen(raw.listen, settings);
+    return result == OPTIONS_OK ? check_files(settings) : result;
 }

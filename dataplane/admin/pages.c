@@ -30,6 +30,7 @@ static void add_up(struct loop_snapshot *sum, const struct loop_snapshot *one)
     sum->exchanges.request_fields_dropped += one->exchanges.request_fields_dropped;
     sum->exchanges.reply_fields_dropped += one->exchanges.reply_fields_dropped;
     sum->exchanges.match_troubles += one->exchanges.match_troubles;
+    sum->exchanges.retries += one->exchanges.retries;
     metrics_histogram_merge(&sum->exchanges.duration, &one->exchanges.duration);
     sum->open += one->open;
     sum->buffered += one->buffered;
@@ -84,6 +85,8 @@ static int write_sums(const struct loop_snapshot *sum, struct buffer *page)
          sum->exchanges.reply_fields_dropped, "Reply headers that may not cross."},
         {"metropolis_match_troubles_total", "", METRICS_COUNTER, sum->exchanges.match_troubles,
          "Requests for which a regular expression, or matching as a whole, exceeded its limit."},
+        {"metropolis_retries_total", "", METRICS_COUNTER, sum->exchanges.retries,
+         "Requests sent again after \"no responders\"."},
         {"metropolis_http_connections", "", METRICS_GAUGE, sum->open, "Client connections."},
         {"metropolis_http_connections_total", "", METRICS_COUNTER, sum->http.accepted,
          "Client connections accepted."},

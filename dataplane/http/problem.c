@@ -37,6 +37,10 @@ static const struct problem_text texts[PROBLEM_COUNT] = {
                                  "The URL, or the NATS subject that it becomes, is too long.", 0},
     [PROBLEM_BAD_EXPECTATION] = {417, "bad-expectation", "Unknown expectation",
                                  "The only expectation known here is 100-continue.", 0},
+    [PROBLEM_LIMITED] = {429, "limited", "Too many requests in flight",
+                         "As many requests as the Route allows are without an answer. The request "
+                         "was not carried out; try again later.",
+                         1},
     [PROBLEM_HEAD_TOO_LARGE] = {431, "head-too-large", "Header fields too large",
                                 "The header fields are too many or too large. Send less, for "
                                 "instance fewer cookies.",

@@ -23,6 +23,7 @@ enum problem {
     PROBLEM_BODY_TOO_LARGE,    /* 413 */
     PROBLEM_TARGET_TOO_LONG,   /* 414 */
     PROBLEM_BAD_EXPECTATION,   /* 417 */
+    PROBLEM_LIMITED,           /* 429 the rule's limit of requests in flight */
     PROBLEM_HEAD_TOO_LARGE,    /* 431 */
     PROBLEM_INTERNAL,          /* 500 no memory, or matching takes too long */
     PROBLEM_UNKNOWN_METHOD,    /* 501 */

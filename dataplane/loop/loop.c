@@ -213,12 +213,14 @@ int loop_new(const struct settings *settings, struct swap *swap, unsigned index,
         access_log_init(&loop->access_log, &loop->uv, (enum access_log_format)settings->access_log);
     if (!code)
         code = start_nats(loop, ret_error, error_size);
-    exchanges_wire(loop->exchanges, &(struct exchange_wiring){.server = &loop->server,
-                                                              .nats = loop->nats,
-                                                              .swap = swap,
-                                                              .loop = index,
-                                                              .trusted = &settings->trusted,
-                                                              .log = &loop->access_log});
+    exchanges_wire(loop->exchanges,
+                   &(struct exchange_wiring){.server = &loop->server,
+                                             .nats = loop->nats,
+                                             .swap = swap,
+                                             .loop = index,
+                                             .loop_count = (unsigned)settings->loops,
+                                             .trusted = &settings->trusted,
+                                             .log = &loop->access_log});
     for (size_t i = 0; !code && i < settings->listen_count; i++)
         code = listener_start(&loop->listeners[loop->listener_count++], &loop->uv, fds[i],
                               on_accepted, loop);

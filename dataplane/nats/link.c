@@ -214,17 +214,24 @@ out:
     link_unref(link);
 }
 
-static void finish_connect(struct link *link)
+/* What the socket has to say of itself; 0, or -errno. */
+static int socket_error(const struct link *link)
 {
     int error = 0;
     socklen_t len = sizeof(error);
 
     if (getsockopt(link->socket->fd, SOL_SOCKET, SO_ERROR, &error, &len))
         error = errno;
+    return -error;
+}
+
+/* error: what is known to be wrong; 0: nothing. */
+static void finish_connect(struct link *link, int error)
+{
     if (error) {
         socket_close(link);
         next_address(link);
-        connect_some(link, -error);
+        connect_some(link, error);
         return;
     }
     link->socket->connected = true;
@@ -361,8 +368,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     const char *reason;
 
     assert(link->socket == socket && !link->closed);
-    if (!status && !socket->connected) {
-        finish_connect(link);
+    /* libuv calls any error of a socket EBADF; the socket knows which it is. */
+    if (status || !socket->connected) {
+        int error = socket_error(link);
+
+        status = error ? error : status;
+    }
+    if (!socket->connected) {
+        finish_connect(link, status);
         return;
     }
     reason = status ? uv_strerror(status) : serve(link, events);

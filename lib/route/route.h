@@ -32,6 +32,11 @@ enum {
     ROUTE_WEIGHT_MAX = 1000000,
     ROUTE_TIMEOUT_DEFAULT_MS = 30000,
     ROUTE_TIMEOUT_MAX_MS = 3600000,
+    ROUTE_RETRY_ATTEMPTS_DEFAULT = 2,
+    ROUTE_RETRY_ATTEMPTS_MAX = 10,
+    ROUTE_RETRY_BACKOFF_DEFAULT_MS = 100,
+    ROUTE_RETRY_BACKOFF_MAX_MS = 60000,
+    ROUTE_IN_FLIGHT_MAX = 1000000,
     ROUTE_SOURCE_MAX = 256 * 1024, /* bytes of a Route's encoded source */
 };
 
@@ -118,7 +123,9 @@ struct route_rule {
     size_t backend_count;
     uint64_t weight_total;
     uint32_t timeout_ms;
-    uint16_t index; /* among its Route's rules */
+    uint32_t retry_attempts, retry_backoff_ms; /* after the first; 0: none */
+    uint32_t in_flight_max;                    /* requests of one server; 0: no limit */
+    uint16_t index;                            /* among its Route's rules */
 };
 
 struct route {

@@ -15,6 +15,7 @@
 
 #include "lib/wire/dns_name.h"
 #include "lib/wire/json_read.h"
+#include "lib/wire/route_spec_delivery.h"
 #include "lib/wire/route_spec_path.h"
 #include "lib/wire/subject.h"
 
@@ -370,67 +371,17 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
 
 /* ---- rules ---- */
 
-/* A GEP-2257 duration: one to four numbers of at most five digits, each with its unit. */
-static int duration_parse(struct str text, uint64_t *ret_ms)
-{
-    uint64_t total = 0;
-
-    for (int parts = 0; text.len; parts++) {
-        uint64_t number = 0;
-        size_t digits = 0, unit = 1;
-
-        for (; digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9'; digits++)
-            number = digits < 5 ? number * 10 + (uint64_t)(text.ptr[digits] - '0') : 0;
-        if (digits == 0 || digits > 5 || digits == text.len || parts == 4)
-            return -EINVAL;
-        text = str_after(text, digits);
-        if (str_starts_with(text, STR_LIT("ms")))
-            unit = 2;
-        else if (text.ptr[0] == 's')
-            number *= 1000;
-        else if (text.ptr[0] == 'm')
-            number *= 60000;
-        else if (text.ptr[0] == 'h')
-            number *= 3600000;
-        else
-            return -EINVAL;
-        total += number;
-        text = str_after(text, unit);
-    }
-    *ret_ms = total;
-    return 0;
-}
-
-static int read_timeout(const struct json_reader *reader, const struct json_place *place,
-                        yyjson_val *value, uint32_t *ret_timeout_ms)
-{
-    struct str text;
-    uint64_t timeout_ms = 0;
-    int r = json_string(reader, place, value, 1, 32, &text);
-
-    if (r < 0)
-        return r;
-    if (duration_parse(text, &timeout_ms) < 0)
-        return json_refuse(reader, place,
-                           "\"" STR_FMT "\" is no duration: write a number and a unit (h, m, s or "
-                           "ms), or several, such as \"500ms\", \"2s\" or \"1m30s\"",
-                           STR_ARG(text));
-    if (timeout_ms < 1 || timeout_ms > ROUTE_TIMEOUT_MAX_MS)
-        return json_refuse(reader, place, "\"" STR_FMT "\" is out of bounds: write 1ms to 1h",
-                           STR_ARG(text));
-    *ret_timeout_ms = (uint32_t)timeout_ms;
-    return 0;
-}
-
 static int read_rule(const struct json_reader *reader, const struct json_place *place,
                      yyjson_val *value, struct route *route, struct route_rule *rule)
 {
-    static const char *const names[] = {"name", "matches", "backends", "timeout"};
-    struct json_place places[4];
-    yyjson_val *fields[4];
-    int r = json_object(reader, place, value, names, 4, fields);
+    static const char *const names[] = {"name",    "matches", "backends",
+                                        "timeout", "retry",   "limits"};
+    enum { FIELDS = sizeof(names) / sizeof(names[0]) };
+    struct json_place places[FIELDS];
+    yyjson_val *fields[FIELDS];
+    int r = json_object(reader, place, value, names, FIELDS, fields);
 
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < FIELDS; i++)
         places[i] = (struct json_place){.parent = place, .name = names[i]};
     rule->timeout_ms = ROUTE_TIMEOUT_DEFAULT_MS;
     if (r >= 0 && fields[0])
@@ -440,7 +391,11 @@ static int read_rule(const struct json_reader *reader, const struct json_place *
     if (r >= 0)
         r = read_backends(reader, &places[2], fields[2], route, rule);
     if (r >= 0 && fields[3])
-        r = read_timeout(reader, &places[3], fields[3], &rule->timeout_ms);
+        r = route_spec_read_timeout(reader, &places[3], fields[3], rule);
+    if (r >= 0 && fields[4])
+        r = route_spec_read_retry(reader, &places[4], fields[4], rule);
+    if (r >= 0 && fields[5])
+        r = route_spec_read_limits(reader, &places[5], fields[5], rule);
     for (size_t i = 0; i < rule->match_count && r >= 0; i++)
         r = compile_match(reader, place, route, rule, i);
     return r;

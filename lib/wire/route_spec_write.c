@@ -5,9 +5,8 @@
  * may spell differently has one spelling here: defaults are left out, keys stand in the CRD's
  * order, and what route_spec_read has sorted stays sorted.
  */
-#include <stdio.h>
-
 #include "lib/wire/route_spec.h"
+#include "lib/wire/route_spec_delivery.h"
 #include "lib/wire/route_spec_path.h"
 
 static bool add_str(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, struct str text)
@@ -111,21 +110,6 @@ static bool add_backends(yyjson_mut_doc *doc, yyjson_mut_val *rule_value,
     return done;
 }
 
-static bool add_timeout(yyjson_mut_doc *doc, yyjson_mut_val *rule_value, uint32_t timeout_ms)
-{
-    uint32_t seconds = timeout_ms / 1000, rest_ms = timeout_ms % 1000;
-    char text[32];
-    int length = 0;
-
-    if (timeout_ms == ROUTE_TIMEOUT_DEFAULT_MS)
-        return true;
-    if (seconds)
-        length = snprintf(text, sizeof(text), "%us", (unsigned)seconds);
-    if (rest_ms)
-        length += snprintf(text + length, sizeof(text) - (size_t)length, "%ums", (unsigned)rest_ms);
-    return add_str(doc, rule_value, "timeout", str_make(text, (size_t)length));
-}
-
 static bool add_rule(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct route_rule *rule)
 {
     yyjson_mut_val *value = yyjson_mut_arr_add_obj(doc, list);
@@ -133,7 +117,7 @@ static bool add_rule(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct rou
     if (!value || (rule->name.len && !add_str(doc, value, "name", rule->name)))
         return false;
     return add_matches(doc, value, rule) && add_backends(doc, value, rule) &&
-           add_timeout(doc, value, rule->timeout_ms);
+           route_spec_write_delivery(rule, doc, value);
 }
 
 static bool add_hostnames(yyjson_mut_doc *doc, yyjson_mut_val *spec, const struct route *route)

@@ -1,8 +1,8 @@
-"""A controller whose NATS is not there, or not as it should be: it says why, and recovers alone."""
+"""NATS is not there, or not as it should be: programs say why, and recover alone."""
 
 import pytest
 
-from harness import PATIENCE_S, Controller, NatsServer, eventually, stop_all
+from harness import PATIENCE_S, Controller, Gateway, NatsServer, eventually, stop_all
 
 
 @pytest.fixture
@@ -36,6 +36,14 @@ def test_what_cannot_work_ends_at_once(start, url, args, message):
     controller = start(url, *args)
     assert controller.popen.wait(PATIENCE_S) == 2
     assert message in controller.log
+
+
+@pytest.mark.parametrize("option", ["creds", "table-creds", "ca", "cert", "key"])
+def test_a_gateway_without_a_file_that_it_was_told_of_ends_at_once(tmp_path, option):
+    others = ["--nats-cert", "/dev/null"] if option == "key" else []
+    gateway = Gateway(tmp_path, "nats://127.0.0.1:4222", "gw-0", f"--nats-{option}", "/no/such", *others).start()
+    assert gateway.popen.wait(PATIENCE_S) == 2
+    assert f"--nats-{option} /no/such: No such file or directory" in gateway.log
 
 
 def readyz_says(controller, text):

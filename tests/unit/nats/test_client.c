@@ -496,6 +496,21 @@ static void a_forbidden_inbox_is_not_connected_and_says_so(void **state)
     test_server_stop(&server);
 }
 
+static void a_refused_connection_is_called_so(void **state)
+{
+    struct test_server server;
+    struct fixture *fixture;
+
+    (void)state;
+    test_server_start(&server, "");
+    test_server_kill(&server);
+    fixture = open_client(server.url, &default_options);
+    RUN_UNTIL(fixture, fixture->downs > 0);
+    assert_non_null(strstr(fixture->detail, "connection refused"));
+    close_client(fixture);
+    test_server_stop(&server);
+}
+
 static void a_refused_login_says_so_without_the_password(void **state)
 {
     struct test_server server;
@@ -601,6 +616,7 @@ int main(void)
         cmocka_unit_test(a_server_in_lame_duck_mode_is_hung_up_on_when_nothing_is_in_flight),
         cmocka_unit_test(a_denied_subject_fails_its_requests_and_no_others),
         cmocka_unit_test(a_forbidden_inbox_is_not_connected_and_says_so),
+        cmocka_unit_test(a_refused_connection_is_called_so),
         cmocka_unit_test(a_refused_login_says_so_without_the_password),
         cmocka_unit_test(a_credentials_file_logs_in),
         cmocka_unit_test(credentials_that_were_renewed_count_at_the_next_connection),

@@ -89,6 +89,17 @@ static void specs_are_written_normalised_and_read_back_equal(void **state)
          "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s'}]}"},
         {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'15000ms15s'}]}",
          "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
+        /* retries that make no attempt are none; limits that limit nothing are none */
+        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{'backoff':'1s','attempts':0},"
+         "'limits':{}}]}",
+         "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
+        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],"
+         "'retry':{'backoff':'100ms','attempts':2}}]}",
+         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{}}]}"},
+        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'limits':{'inFlight':1000000},"
+         "'retry':{'backoff':'1m','attempts':10},'timeout':'1h'}]}",
+         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s',"
+         "'retry':{'attempts':10,'backoff':'60s'},'limits':{'inFlight':1000000}}]}"},
         /* weights, a regular expression, the open mapping */
         {"{'gateway':'edge','rules':[{'backends':[{'weight':0,'subject':'a'},"
          "{'subject':'{path...}.{method}','weight':1000000}]}]}",
@@ -142,7 +153,8 @@ static void the_model_holds_what_the_spec_says(void **state)
         "\"value\":\"/a%2Fb/{id}/"
         "{rest...}\"},\"method\":\"PATCH\"},{\"path\":{\"type\":\"Template\","
         "\"value\":\"/{id}/x/{rest...}\"}}],\"backends\":[{\"subject\":\"s.t.{id}\",\"weight\":3},"
-        "{\"subject\":\"u.{rest...}.{method}\"}],\"timeout\":\"2s\"},{\"matches\":[{\"path\":"
+        "{\"subject\":\"u.{rest...}.{method}\"}],\"timeout\":\"2s\",\"retry\":{\"attempts\":3},"
+        "\"limits\":{\"inFlight\":9}},{\"matches\":[{\"path\":"
         "{\"type\":\"RegularExpression\",\"value\":\"/x\"}}],\"backends\":[{\"subject\":\"x\"}]}]}";
     struct route_spec_error error;
     struct route *route;
@@ -157,6 +169,11 @@ static void the_model_holds_what_the_spec_says(void **state)
     assert_int_equal(route->rules[1].index, 1);
     assert_int_equal(rule->weight_total, 4);
     assert_int_equal(rule->timeout_ms, 2000);
+    assert_int_equal(rule->retry_attempts, 3);
+    assert_int_equal(rule->retry_backoff_ms, 100);
+    assert_int_equal(rule->in_flight_max, 9);
+    assert_int_equal(route->rules[1].retry_attempts, 0);
+    assert_int_equal(route->rules[1].in_flight_max, 0);
     match = &rule->matches[0];
     assert_int_equal(match->method, ROUTE_METHOD_PATCH);
     assert_int_equal(match->path_type, ROUTE_PATH_TEMPLATE);
@@ -254,6 +271,15 @@ static const char *const bad_specs[][2] = {
     {"R:'timeout':'1'", "no duration"},
     {"R:'timeout':'1.5s'", "no duration"},
     {"R:'timeout':2", "timeout: must be a string"},
+    {"R:'retry':{'attempts':11}", "retry.attempts: must be from 0 to 10"},
+    {"R:'retry':{'attempts':-1}", "retry.attempts: must be from 0 to 10"},
+    {"R:'retry':{'backoff':'0ms'}", "retry.backoff: \"0ms\" is out of bounds: write 1ms to 1m"},
+    {"R:'retry':{'backoff':'61s'}", "out of bounds"},
+    {"R:'retry':{'codes':[503]}", "retry: unknown field \"codes\""},
+    {"R:'retry':2", "retry: must be an object"},
+    {"R:'limits':{'inFlight':0}", "limits.inFlight: must be from 1 to 1000000"},
+    {"R:'limits':{'inFlight':'9'}", "limits.inFlight: must be an integer"},
+    {"R:'limits':{'rate':1}", "limits: unknown field \"rate\""},
     {"R:'backends':[{'weight':0}]", "backends: every backend has the weight 0"},
     {"R:'backends':[{'weight':-1}]", "weight: must be from 0 to 1000000"},
     {"R:'backends':[{'weight':1.5}]", "weight: must be an integer"},

@@ -1,0 +1,34 @@
+/*
+ * load: what each rule has under way on one loop. One thread; nothing is counted across loops.
+ *
+ * A rule is known by its Route's slot, which all generations of the Route share, and its index: so
+ * what is counted outlives changes of the table and of the Route. A rule without anything under way
+ * may be forgotten, so memory has a bound whatever the number of Routes.
+ */
+#ifndef DATAPLANE_LOAD_H
+#define DATAPLANE_LOAD_H
+
+#include "lib/route/route_match.h"
+
+enum { LOADS_MAX = 12288 }; /* rules with something under way, of a loop */
+
+struct load {
+    uint64_t key;       /* 0: free */
+    uint32_t in_flight; /* requests, from the match to the answer */
+};
+
+struct loads {
+    struct load *table, *other; /* other: where table is moved to when it has to be weeded */
+    uint32_t used;
+};
+
+int loads_init(struct loads *loads); /* 0, -ENOMEM */
+void loads_done(struct loads *loads);
+
+/* Never 0. */
+uint64_t load_key(const struct route_hit *hit);
+/* The load of a rule, good until the next call. NULL: LOADS_MAX others have something under way;
+ * not for a rule that has itself. */
+struct load *loads_get(struct loads *loads, uint64_t key);
+
+#endif

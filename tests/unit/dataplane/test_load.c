@@ -1,0 +1,82 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants the above first. */
+#include <cmocka.h>
+
+#include "dataplane/load.h"
+
+static void rules_and_routes_are_told_apart(void **state)
+{
+    struct route routes[2] = {{.slot = 0}, {.slot = 1}}, next_generation = {.slot = 1};
+    struct route_rule rules[2] = {{.index = 0}, {.index = ROUTE_RULES_MAX - 1}};
+    uint64_t keys[4];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        keys[i] = load_key(&(struct route_hit){.route = &routes[i / 2], .rule = &rules[i % 2]});
+        assert_true(keys[i] != 0);
+        for (size_t j = 0; j < i; j++)
+            assert_true(keys[i] != keys[j]);
+    }
+    assert_true(load_key(&(struct route_hit){.route = &next_generation, .rule = &rules[1]}) ==
+                keys[3]);
+}
+
+static void a_load_is_found_again_and_begins_at_nothing(void **state)
+{
+    struct loads loads;
+
+    (void)state;
+    assert_int_equal(loads_init(&loads), 0);
+    assert_int_equal(loads_get(&loads, 7)->in_flight, 0);
+    loads_get(&loads, 7)->in_flight = 3;
+    assert_int_equal(loads_get(&loads, 8)->in_flight, 0);
+    assert_int_equal(loads_get(&loads, 7)->in_flight, 3);
+    loads_done(&loads);
+}
+
+/* A hundred times as many rules as there is room for come by; a few stay busy all the time. */
+static void busy_rules_outlive_any_number_of_idle_ones(void **state)
+{
+    enum { BUSY = 1000, IDLE = 100 * LOADS_MAX };
+    struct loads loads;
+
+    (void)state;
+    assert_int_equal(loads_init(&loads), 0);
+    for (uint64_t key = 1; key <= BUSY; key++)
+        loads_get(&loads, key)->in_flight = (uint32_t)key;
+    for (uint64_t key = BUSY + 1; key <= IDLE; key++)
+        assert_non_null(loads_get(&loads, key));
+    for (uint64_t key = 1; key <= BUSY; key++)
+        assert_int_equal(loads_get(&loads, key)->in_flight, key);
+    loads_done(&loads);
+}
+
+static void more_busy_rules_than_there_is_room_for_are_refused(void **state)
+{
+    struct loads loads;
+
+    (void)state;
+    assert_int_equal(loads_init(&loads), 0);
+    for (uint64_t key = 1; key <= LOADS_MAX; key++)
+        loads_get(&loads, key)->in_flight = 1;
+    assert_null(loads_get(&loads, LOADS_MAX + 1));
+    assert_int_equal(loads_get(&loads, LOADS_MAX)->in_flight, 1);
+    loads_get(&loads, 1)->in_flight = 0;
+    assert_non_null(loads_get(&loads, LOADS_MAX + 1));
+    loads_done(&loads);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rules_and_routes_are_told_apart),
+        cmocka_unit_test(a_load_is_found_again_and_begins_at_nothing),
+        cmocka_unit_test(busy_rules_outlive_any_number_of_idle_ones),
+        cmocka_unit_test(more_busy_rules_than_there_is_room_for_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
