@@ -129,12 +129,14 @@ static void free_record(struct compile *compile, struct record *record)
 
 void compile_free(struct compile *compile)
 {
-    struct map_node *node;
+    struct map_node *node, *next;
 
     if (!compile)
         return;
-    while ((node = map_next(&compile->records, NULL)))
+    for (node = map_next(&compile->records, NULL); node; node = next) {
+        next = map_next(&compile->records, node);
         free_record(compile, MAP_ELEMENT(node, struct record, node));
+    }
     map_done(&compile->records);
     for (unsigned i = 0; i < compile->gateway_count; i++) {
         free(compile->gateways[i].name);

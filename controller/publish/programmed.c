@@ -111,12 +111,14 @@ static void drop_item(struct programmed *programmed, struct item *item)
 
 void programmed_free(struct programmed *programmed)
 {
-    struct map_node *node;
+    struct map_node *node, *next;
 
     if (!programmed)
         return;
-    while ((node = map_next(&programmed->items, NULL)))
+    for (node = map_next(&programmed->items, NULL); node; node = next) {
+        next = map_next(&programmed->items, node);
         drop_item(programmed, MAP_ELEMENT(node, struct item, node));
+    }
     map_done(&programmed->items);
     for (unsigned i = 0; i < programmed->gateway_count; i++) {
         fleet_done(&programmed->gateways[i].fleet);
