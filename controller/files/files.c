@@ -440,12 +440,16 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
 static void free_all(struct files *files)
 {
-    struct map_node *node;
+    struct map_node *node, *next;
 
-    while ((node = map_next(&files->files, NULL)))
+    for (node = map_next(&files->files, NULL); node; node = next) {
+        next = map_next(&files->files, node);
         drop_file(files, MAP_ELEMENT(node, struct file, node));
-    while ((node = map_next(&files->told, NULL)))
+    }
+    for (node = map_next(&files->told, NULL); node; node = next) {
+        next = map_next(&files->told, node);
         free_told(files, MAP_ELEMENT(node, struct told, node));
+    }
     map_done(&files->files);
     map_done(&files->told);
     if (files->inotify >= 0)

@@ -97,10 +97,12 @@ static void free_entry(struct bucket *bucket, struct bucket_entry *entry)
 
 void bucket_done(struct bucket *bucket)
 {
-    struct bucket_entry *entry;
+    struct bucket_entry *next;
 
-    while ((entry = bucket_next(bucket, NULL)))
+    for (struct bucket_entry *entry = bucket_next(bucket, NULL); entry; entry = next) {
+        next = bucket_next(bucket, entry);
         free_entry(bucket, entry);
+    }
     map_done(&bucket->entries);
 }
 

@@ -36,7 +36,8 @@ int map_insert(struct map *map, struct map_node *node, struct str key);
 /* The node must be in the map. */
 void map_remove(struct map *map, struct map_node *node);
 /* Every node once, in no order; NULL starts and ends. The map must not change meanwhile, but for
- * the removal of the node that was returned before, once its successor is known. */
+ * the removal of the node that was returned before, once its successor is known. (To start anew
+ * after each removal takes quadratic time: the search passes all empty slots again.) */
 struct map_node *map_next(const struct map *map, const struct map_node *node);
 
 #endif
