@@ -16,7 +16,3 @@ foreach(noun creds client)
   target_compile_definitions(test_nats_${noun} PRIVATE
     TEST_DATA="${CMAKE_CURRENT_SOURCE_DIR}/nats/data")
 endforeach()
-
-# Not a test: prints what a request costs in the client.
-add_executable(bench_nats_client ${PROJECT_SOURCE_DIR}/tests/bench/nats_client.c)
-target_link_libraries(bench_nats_client PRIVATE dataplane_nats)

@@ -1,0 +1,90 @@
+// Two peers for the benchmarks, both on nats.go: the smallest gateway that does what ours does with
+// a request, and a client that sends requests without any HTTP.
+//
+//	go-peer gateway ADDRESS NATS-URL
+//	go-peer client NATS-URL SUBJECT IN-FLIGHT SECONDS
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/valyala/fasthttp"
+)
+
+func main() {
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "gateway":
+		log.Fatal(fasthttp.ListenAndServe(os.Args[2], gateway(connect(os.Args[3]))))
+	case len(os.Args) == 6 && os.Args[1] == "client":
+		inFlight, _ := strconv.Atoi(os.Args[4])
+		seconds, _ := strconv.Atoi(os.Args[5])
+		client(connect(os.Args[2]), os.Args[3], inFlight, time.Duration(seconds)*time.Second)
+	default:
+		log.Fatal("usage: go-peer gateway ADDRESS NATS-URL | client NATS-URL SUBJECT IN-FLIGHT SECONDS")
+	}
+}
+
+func connect(url string) *nats.Conn {
+	connection, err := nats.Connect(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return connection
+}
+
+// GET /foo/bar becomes a request on foo.bar.GET; headers are forwarded both ways.
+func gateway(connection *nats.Conn) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		path := strings.Trim(string(ctx.Path()), "/")
+		request := nats.NewMsg(strings.ReplaceAll(path, "/", ".") + "." + string(ctx.Method()))
+		request.Data = ctx.PostBody()
+		request.Header["Metropolis-Method"] = []string{string(ctx.Method())}
+		request.Header["Metropolis-Path"] = []string{string(ctx.Path())}
+		request.Header["Metropolis-Query"] = []string{string(ctx.QueryArgs().QueryString())}
+		request.Header["Metropolis-Host"] = []string{string(ctx.Host())}
+		request.Header["Metropolis-Remote-Addr"] = []string{ctx.RemoteIP().String()}
+		for name, value := range ctx.Request.Header.All() {
+			request.Header[string(name)] = []string{string(value)}
+		}
+		reply, err := connection.RequestMsg(request, 30*time.Second)
+		switch {
+		case errors.Is(err, nats.ErrNoResponders):
+			ctx.Error("no responders", fasthttp.StatusServiceUnavailable)
+		case err != nil:
+			ctx.Error("no reply", fasthttp.StatusGatewayTimeout)
+		default:
+			for name, values := range reply.Header {
+				ctx.Response.Header.Set(name, values[0])
+			}
+			ctx.SetBody(reply.Data)
+		}
+	}
+}
+
+// Prints how many requests got a reply in that time.
+func client(connection *nats.Conn, subject string, inFlight int, duration time.Duration) {
+	var done atomic.Int64
+	var senders sync.WaitGroup
+	end := time.Now().Add(duration)
+	for range inFlight {
+		senders.Go(func() {
+			for time.Now().Before(end) {
+				if _, err := connection.Request(subject, nil, 10*time.Second); err != nil {
+					log.Fatal(err)
+				}
+				done.Add(1)
+			}
+		})
+	}
+	senders.Wait()
+	fmt.Println(done.Load())
+}
