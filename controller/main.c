@@ -15,6 +15,7 @@
 
 #include "controller/admin/admin.h"
 #include "controller/cluster.h"
+#include "controller/dry_run.h"
 #include "controller/files/files.h"
 #include "controller/pipeline.h"
 #include "controller/policy_file.h"
@@ -237,6 +238,8 @@ int main(int argc, char **argv)
 {
     struct controller controller = {0};
 
+    if (argc > 1 && strcmp(argv[1], "compile") == 0)
+        return dry_run(argc - 1, argv + 1);
     switch (settings_read(argc, argv, &controller.settings)) {
     case OPTIONS_EXIT_OK:
         return 0;

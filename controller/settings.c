@@ -53,7 +53,10 @@ static enum options_result parse(int argc, char **argv, struct settings *s, cons
     };
     enum options_result result = options_parse(
         table, sizeof(table) / sizeof(*table), "metropolis-controller",
-        "Watches Routes and publishes the route tables of gateways over NATS.", argc, argv);
+        "Watches Routes and publishes the route tables of gateways over NATS. With `compile` as "
+        "the first\n"
+        "argument it only tells what it would make of Routes in files (compile --help).",
+        argc, argv);
 
     if (result == OPTIONS_OK)
         log_setup("metropolis-controller", (enum log_level)level, (enum log_format)format);
@@ -96,7 +99,7 @@ static bool read_gateway(struct str text, struct settings_gateway *gateway)
            copy_label(str_after(service, (size_t)(slash - service.ptr) + 1), gateway->service);
 }
 
-static enum options_result read_gateways(const char *text, struct settings *settings)
+enum options_result settings_read_gateways(const char *text, struct settings *settings)
 {
     struct str rest = str_from(text);
 
@@ -144,5 +147,5 @@ enum options_result settings_read(int argc, char **argv, struct settings *ret_se
     if (ret_settings->routes && (ret_settings->kubeconfig || ret_settings->context))
         return refuse("routes", str_from(ret_settings->routes),
                       "possible with --kubeconfig or --context: Routes have one source");
-    return read_gateways(gateways, ret_settings);
+    return settings_read_gateways(gateways, ret_settings);
 }

@@ -29,4 +29,7 @@ struct settings {
 /* Also sets up the log. Anything but OPTIONS_OK has been reported. */
 enum options_result settings_read(int argc, char **argv, struct settings *ret_settings);
 
+/* NAME[=NS/SERVICE],... into gateways and gateway_count. */
+enum options_result settings_read_gateways(const char *text, struct settings *settings);
+
 #endif

@@ -321,8 +321,12 @@ static int read_document(struct str text, yyjson_doc *documents, struct policy *
     else
         snprintf(refusal, sizeof(refusal), "policy: has %zu documents, must have one, with rules",
                  yyjson_arr_size(root));
-    if (r == -EINVAL)
-        snprintf(error, POLICY_ERROR_MAX, "%zu: %s", yaml_locate(text, 0, refusal), refusal);
+    if (r == -EINVAL) {
+        struct yaml_lines *lines = yaml_lines_new(text);
+
+        snprintf(error, POLICY_ERROR_MAX, "%zu: %s", yaml_lines_find(lines, 0, refusal), refusal);
+        yaml_lines_free(lines);
+    }
     return r;
 }
 

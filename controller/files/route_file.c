@@ -10,22 +10,41 @@
 #include <stdlib.h>
 
 #include "lib/wire/dns_name.h"
-#include "lib/wire/yaml.h"
 
 static struct str text_of(yyjson_val *value)
 {
     return str_make(yyjson_get_str(value), yyjson_get_len(value));
 }
 
-static int fail(char error[ROUTE_FILE_ERROR_MAX], size_t document, const char *what)
+/* Where reading is. */
+struct reading {
+    struct str text;
+    struct route_file *file;
+    size_t room; /* for items */
+    char *error;
+};
+
+size_t route_file_line(const struct yaml_lines *lines, const struct route_file_item *item,
+                       const char *message)
 {
-    snprintf(error, ROUTE_FILE_ERROR_MAX, "document %zu: %s", document, what);
+    char place[ROUTE_FILE_ERROR_MAX];
+
+    snprintf(place, sizeof(place), "%s%s", item->place, message);
+    return yaml_lines_find(lines, item->document, place);
+}
+
+static int fail(const struct reading *reading, const struct route_file_item *item, const char *what)
+{
+    struct yaml_lines *lines = yaml_lines_new(reading->text);
+
+    snprintf(reading->error, ROUTE_FILE_ERROR_MAX, "%zu: %s", route_file_line(lines, item, what),
+             what);
+    yaml_lines_free(lines);
     return -EINVAL;
 }
 
-/* The Route in one document of kind Route; number: from 1. */
-static int read_item(yyjson_val *value, size_t number, struct route_file_item *item,
-                     char error[ROUTE_FILE_ERROR_MAX])
+/* The Route that a value of its kind is. */
+static int read_item(const struct reading *reading, yyjson_val *value, struct route_file_item *item)
 {
     yyjson_val *metadata = yyjson_obj_get(value, "metadata");
     yyjson_val *given = yyjson_obj_get(metadata, "namespace");
@@ -33,13 +52,13 @@ static int read_item(yyjson_val *value, size_t number, struct route_file_item *i
     struct str name = text_of(yyjson_obj_get(metadata, "name"));
 
     if (!yyjson_equals_str(yyjson_obj_get(value, "apiVersion"), "metropolis.dev/v1alpha1"))
-        return fail(error, number, "apiVersion: write metropolis.dev/v1alpha1");
+        return fail(reading, item, "apiVersion: write metropolis.dev/v1alpha1");
     if (!name.ptr || !dns_name_valid(name, DNS_NAME_MAX))
         return fail(
-            error, number,
+            reading, item,
             "metadata.name: lower-case letters, digits, \"-\" and \".\", as in a host name");
     if (!namespace_name.ptr || !dns_label_valid(namespace_name))
-        return fail(error, number,
+        return fail(reading, item,
                     "metadata.namespace: lower-case letters, digits and \"-\", at most 63");
     item->metadata = metadata;
     item->spec = yyjson_obj_get(value, "spec");
@@ -61,29 +80,83 @@ static void pass_over(struct route_file *file, yyjson_val *value)
         snprintf(file->other_kind, sizeof(file->other_kind), "%s", kind ? kind : "without kind");
 }
 
-static int read_items(struct route_file *file, char error[ROUTE_FILE_ERROR_MAX])
+/* A new item; NULL: no memory. Counted at once, so that a half-built one is freed with the others.
+ */
+static struct route_file_item *add_item(struct reading *reading)
 {
-    yyjson_val *root = yyjson_doc_get_root(file->document);
-    yyjson_arr_iter values;
+    struct route_file *file = reading->file;
+    struct route_file_item *items;
+
+    if (file->count == reading->room) {
+        reading->room = 2 * reading->room + 1;
+        items = reallocarray(file->items, reading->room, sizeof(*items));
+        if (!items)
+            return NULL;
+        file->items = items;
+    }
+    file->items[file->count] = (struct route_file_item){0};
+    return &file->items[file->count++];
+}
+
+/* place: of the value in its document. */
+static int read_value(struct reading *reading, yyjson_val *value, size_t document,
+                      const char *place)
+{
+    struct route_file_item *item;
+
+    if (!yyjson_equals_str(yyjson_obj_get(value, "kind"), "Route")) {
+        pass_over(reading->file, value);
+        return 0;
+    }
+    item = add_item(reading);
+    if (!item)
+        return -ENOMEM;
+    item->document = document;
+    snprintf(item->place, sizeof(item->place), "%s", place);
+    return read_item(reading, value, item);
+}
+
+static bool is_list(yyjson_val *value)
+{
+    yyjson_val *kind = yyjson_obj_get(value, "kind");
+
+    return yyjson_is_arr(yyjson_obj_get(value, "items")) &&
+           (yyjson_equals_str(kind, "List") || yyjson_equals_str(kind, "RouteList"));
+}
+
+static int read_document(struct reading *reading, yyjson_val *value, size_t document)
+{
+    yyjson_arr_iter items;
+    yyjson_val *item;
+    char place[32];
+    int result = 0;
+
+    if (!is_list(value))
+        return read_value(reading, value, document, "");
+    yyjson_arr_iter_init(yyjson_obj_get(value, "items"), &items);
+    for (size_t i = 0; (item = yyjson_arr_iter_next(&items)) && !result; i++) {
+        snprintf(place, sizeof(place), "items[%zu].", i);
+        result = read_value(reading, item, document, place);
+    }
+    return result;
+}
+
+static int read_documents(struct reading *reading)
+{
+    yyjson_arr_iter documents;
     yyjson_val *value;
     int result = 0;
 
-    file->items = calloc(yyjson_arr_size(root) + 1, sizeof(*file->items));
-    if (!file->items)
-        return -ENOMEM;
-    yyjson_arr_iter_init(root, &values);
-    for (size_t number = 1; (value = yyjson_arr_iter_next(&values)) && !result; number++) {
-        if (!yyjson_equals_str(yyjson_obj_get(value, "kind"), "Route"))
-            pass_over(file, value);
-        else /* counted first, so that a half-built one is freed with the others */
-            result = read_item(value, number, &file->items[file->count++], error);
-    }
+    yyjson_arr_iter_init(yyjson_doc_get_root(reading->file->document), &documents);
+    for (size_t i = 0; (value = yyjson_arr_iter_next(&documents)) && !result; i++)
+        result = read_document(reading, value, i);
     return result;
 }
 
 int route_file_read(struct str text, struct route_file *ret_file, char error[ROUTE_FILE_ERROR_MAX])
 {
     struct route_file file = {0};
+    struct reading reading = {.text = text, .file = &file, .error = error};
     struct yaml_error yaml_error;
     int result = yaml_read(text, ROUTE_FILE_MAX, &file.document, &yaml_error);
 
@@ -94,7 +167,7 @@ int route_file_read(struct str text, struct route_file *ret_file, char error[ROU
     }
     if (result)
         return result;
-    result = read_items(&file, error);
+    result = read_documents(&reading);
     if (result)
         route_file_done(&file);
     else

@@ -11,7 +11,9 @@
  *
  * Writes start a moment after they were asked for: Accepted and Programmed of one change mostly
  * become one write, and the table goes first. After a failure the whole queue pauses, and the Route
- * that failed goes to its end.
+ * that failed goes to its end. But what is forbidden (403) is so in one namespace, whose Routes
+ * must not hold up the others': they go aside, a few are tried now and then, and when one of these
+ * passes all are queued again.
  */
 #include "controller/kube/status.h"
 
@@ -33,23 +35,32 @@ enum {
     PAUSE_FIRST_MS = 500,
     PAUSE_MOST_MS = 30 * 1000,
     PAUSE_RETRY_AFTER_MOST_MS = 2 * 60 * 1000,
+    ASIDE_MS = 5 * 1000,
+    ASIDE_TRIES = 50, /* at once */
 };
 
 enum entry_state { ENTRY_SETTLED, ENTRY_QUEUED, ENTRY_WRITING };
+
+struct entry_queue {
+    struct entry *first, *last;
+    size_t count;
+};
 
 struct entry {
     struct map_node node;
     struct kube_status *status;
     enum entry_state state;
-    struct entry *next, *previous; /* of the queue */
-    struct kube_request *request;  /* WRITING */
-    struct status_doc *wanted;     /* unless SETTLED */
+    struct entry_queue *queue; /* QUEUED: the one that it is in */
+    struct entry *next, *previous;
+    struct kube_request *request; /* WRITING */
+    struct status_doc *wanted;    /* unless SETTLED */
     uint64_t wanted_digest, sent_digest;
 
     uint64_t version;   /* of what is known to be stored */
     int64_t generation; /* of the spec that was seen last */
     uint64_t stored_digest;
     struct status_memory stored;
+    bool was_aside;
     unsigned notices;   /* what people will be told when what was sent is stored */
     uint64_t wanted_ns; /* since when, unless SETTLED */
 
@@ -62,7 +73,8 @@ struct kube_status {
     struct kube_notices *notices;
     uv_timer_t timer; /* runs while the queue waits for its turn */
     struct map entries;
-    struct entry *first, *last; /* QUEUED */
+    struct entry_queue queue, aside;
+    uint64_t aside_due_ms;
     size_t in_flight;
     bool paused;
     uint64_t pause_ms; /* the next one; 0: all is well */
@@ -77,40 +89,63 @@ static void on_turn(uv_timer_t *timer);
 
 static void schedule(struct kube_status *status, uint64_t wait_ms)
 {
-    if (!uv_is_active((uv_handle_t *)&status->timer))
+    if (status->paused)
+        return;
+    if (!uv_is_active((uv_handle_t *)&status->timer) ||
+        uv_timer_get_due_in(&status->timer) > wait_ms)
         uv_timer_start(&status->timer, on_turn, wait_ms, 0);
 }
 
-static void enqueue(struct entry *entry)
+static void enqueue(struct entry_queue *queue, struct entry *entry)
 {
-    struct kube_status *status = entry->status;
-
     assert(entry->state != ENTRY_QUEUED && entry->wanted);
     entry->state = ENTRY_QUEUED;
+    entry->queue = queue;
     entry->next = NULL;
-    entry->previous = status->last;
-    if (status->last)
-        status->last->next = entry;
+    entry->previous = queue->last;
+    if (queue->last)
+        queue->last->next = entry;
     else
-        status->first = entry;
-    status->last = entry;
-    status->counters.waiting++;
+        queue->first = entry;
+    queue->last = entry;
+    queue->count++;
 }
 
+/* To SETTLED, still wanted. */
 static void dequeue(struct entry *entry)
 {
-    struct kube_status *status = entry->status;
+    struct entry_queue *queue = entry->queue;
 
     assert(entry->state == ENTRY_QUEUED);
     if (entry->previous)
         entry->previous->next = entry->next;
     else
-        status->first = entry->next;
+        queue->first = entry->next;
     if (entry->next)
         entry->next->previous = entry->previous;
     else
-        status->last = entry->previous;
-    status->counters.waiting--;
+        queue->last = entry->previous;
+    queue->count--;
+    entry->state = ENTRY_SETTLED;
+}
+
+/* The first of those aside have their turn. */
+static void try_aside(struct kube_status *status, size_t count)
+{
+    for (size_t i = 0; i < count && status->aside.first; i++) {
+        struct entry *entry = status->aside.first;
+
+        dequeue(entry);
+        enqueue(&status->queue, entry);
+    }
+}
+
+static void set_aside(struct kube_status *status, struct entry *entry)
+{
+    if (!status->aside.first)
+        status->aside_due_ms = uv_now(status->timer.loop) + ASIDE_MS;
+    enqueue(&status->aside, entry);
+    entry->was_aside = true;
 }
 
 /* From any state; what was wanted is forgotten. */
@@ -256,6 +291,9 @@ static void on_written(struct entry *entry, const struct kube_response *response
     status->counters.written++;
     status->pause_ms = 0;
     set_trouble(status, entry, 0, "");
+    if (entry->was_aside)
+        try_aside(status, status->aside.count);
+    entry->was_aside = false;
     if (document && kube_object_read(yyjson_doc_get_root(document), &object) == 0 &&
         str_equal(object.uid, entry->uid)) {
         struct status_doc doc = status_doc_read(yyjson_obj_get(object.value, "status"));
@@ -270,7 +308,7 @@ static void on_written(struct entry *entry, const struct kube_response *response
         metrics_histogram_add(&status->times, uv_hrtime() - entry->wanted_ns);
         settle(entry);
     } else {
-        enqueue(entry);
+        enqueue(&status->queue, entry);
     }
 }
 
@@ -299,11 +337,15 @@ static void on_done(void *context, const struct kube_response *response)
             set_trouble(status, entry, response->status, response->message);
         status->counters.dropped++;
         settle(entry);
+    } else if (response->status == 403) {
+        set_trouble(status, entry, response->status, response->message);
+        status->counters.retried++;
+        set_aside(status, entry);
     } else {
         set_trouble(status, entry, response->error ? response->error : response->status,
                     response->message);
         status->counters.retried++;
-        enqueue(entry);
+        enqueue(&status->queue, entry);
         pause_queue(status, response->retry_after_ms);
     }
     schedule(status, 0);
@@ -348,10 +390,15 @@ static bool start(struct entry *entry)
 static void on_turn(uv_timer_t *timer)
 {
     struct kube_status *status = timer->data;
+    uint64_t now_ms = uv_now(timer->loop);
 
     status->paused = false;
-    while (status->first && status->in_flight < IN_FLIGHT_MAX) {
-        struct entry *entry = status->first;
+    if (status->aside.first && status->aside_due_ms <= now_ms) {
+        try_aside(status, ASIDE_TRIES);
+        status->aside_due_ms = now_ms + ASIDE_MS;
+    }
+    while (status->queue.first && status->in_flight < IN_FLIGHT_MAX) {
+        struct entry *entry = status->queue.first;
 
         if (entry->wanted_digest == entry->stored_digest) { /* it has come to be, meanwhile */
             status->counters.unchanged++;
@@ -359,12 +406,13 @@ static void on_turn(uv_timer_t *timer)
             continue;
         }
         dequeue(entry);
-        entry->state = ENTRY_SETTLED;
         if (!start(entry)) {
             status->counters.dropped++;
             settle(entry);
         }
     }
+    if (status->aside.first)
+        schedule(status, status->aside_due_ms - now_ms);
 }
 
 static void sink_write(void *context, struct str namespace_name, struct str name, struct str uid,
@@ -395,7 +443,7 @@ static void sink_write(void *context, struct str namespace_name, struct str name
     if (entry->state == ENTRY_SETTLED) {
         entry->wanted_ns = uv_hrtime();
         status->counters.added++;
-        enqueue(entry);
+        enqueue(&status->queue, entry);
     }
     if (entry->state == ENTRY_QUEUED)
         schedule(status, GATHER_MS);
@@ -452,6 +500,7 @@ void kube_status_count(const struct kube_status *status, struct kube_status_coun
 {
     *ret_counters = status->counters;
     ret_counters->in_flight = status->in_flight;
+    ret_counters->waiting = status->queue.count + status->aside.count;
 }
 
 const struct metrics_histogram *kube_status_times(const struct kube_status *status)

@@ -9,7 +9,7 @@
 
 enum { PIECE = 64 * 1024 };
 
-static int read_all(int fd, struct buffer *text)
+int file_read_fd(int fd, struct buffer *text)
 {
     for (;;) {
         size_t left = text->limit - buffer_length(text);
@@ -46,7 +46,7 @@ int file_read(const char *path, struct buffer *text, struct stat *ret_status)
     if (!error && ret_status)
         *ret_status = status;
     if (!error)
-        error = read_all(fd, text);
+        error = file_read_fd(fd, text);
     close(fd);
     return error;
 }

@@ -14,5 +14,7 @@
  * read, from before; NULL is fine.
  */
 int file_read(const char *path, struct buffer *text, struct stat *ret_status);
+/* The same from a descriptor, of whatever kind, to its end. */
+int file_read_fd(int fd, struct buffer *text);
 
 #endif

@@ -260,11 +260,11 @@ static bool same_group(const struct option *a, const struct option *b)
 }
 
 static void help_print(const struct option *table, size_t count, const char *program,
-                       const char *summary)
+                       const char *summary, const char *operands)
 {
-    printf("Usage: %s [OPTION...]\n\n%s\n\nEvery option is also an environment variable: "
+    printf("Usage: %s [OPTION...]%s%s\n\n%s\n\nEvery option is also an environment variable: "
            "METROPOLIS_ and its name in capitals, - as _.\nAn option wins over its variable.\n",
-           program, summary);
+           program, operands ? " " : "", operands ? operands : "", summary);
     for (size_t i = 0; i < count; i++) {
         if (i == 0 || !same_group(&table[i], &table[i - 1]))
             printf("\n%s\n", table[i].group);
@@ -312,12 +312,42 @@ static int argument_read(const struct option *table, size_t count, const char *p
     return value_set(option, value, program, source) < 0 ? -EINVAL : equals ? 1 : 2;
 }
 
-enum options_result options_parse(const struct option *table, size_t count, const char *program,
-                                  const char *summary, int argc, char **argv)
+/* operands NULL: there may be none. */
+static int arguments_read(const struct option *table, size_t count, const char *program,
+                          const char *operands, char **argv, int argc, size_t *ret_operand_count)
+{
+    size_t operand_count = 0;
+    bool options_end = false;
+
+    for (int i = 1; i < argc;) {
+        int taken = 1;
+
+        if (operands && !options_end && strcmp(argv[i], "--") == 0)
+            options_end = true;
+        else if (operands && (options_end || argv[i][0] != '-' || !argv[i][1]))
+            argv[++operand_count] = argv[i];
+        else
+            taken = argument_read(table, count, program, argv + i);
+        if (taken < 0)
+            return -EINVAL;
+        i += taken;
+    }
+    if (operands && !operand_count) {
+        fprintf(stderr, "%s: %s: missing (--help explains)\n", program, operands);
+        return -EINVAL;
+    }
+    *ret_operand_count = operand_count;
+    return 0;
+}
+
+enum options_result options_parse_operands(const struct option *table, size_t count,
+                                           const char *program, const char *summary,
+                                           const char *operands, int argc, char **argv,
+                                           size_t *ret_operand_count)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            help_print(table, count, program, summary);
+            help_print(table, count, program, summary, operands);
             return OPTIONS_EXIT_OK;
         }
         if (strcmp(argv[i], "--version") == 0) {
@@ -328,14 +358,16 @@ enum options_result options_parse(const struct option *table, size_t count, cons
     for (size_t i = 0; i < count; i++)
         if (table[i].preset && value_parse(&table[i], table[i].preset) < 0)
             assert(!"a default that does not parse");
-    if (environment_read(table, count, program) < 0)
+    if (environment_read(table, count, program) < 0 ||
+        arguments_read(table, count, program, operands, argv, argc, ret_operand_count) < 0)
         return OPTIONS_EXIT_USAGE;
-    for (int i = 1; i < argc;) {
-        int taken = argument_read(table, count, program, argv + i);
-
-        if (taken < 0)
-            return OPTIONS_EXIT_USAGE;
-        i += taken;
-    }
     return OPTIONS_OK;
+}
+
+enum options_result options_parse(const struct option *table, size_t count, const char *program,
+                                  const char *summary, int argc, char **argv)
+{
+    size_t none;
+
+    return options_parse_operands(table, count, program, summary, NULL, argc, argv, &none);
 }

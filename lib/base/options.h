@@ -43,6 +43,12 @@ enum options_result { OPTIONS_OK, OPTIONS_EXIT_OK, OPTIONS_EXIT_USAGE };
  */
 enum options_result options_parse(const struct option *table, size_t count, const char *program,
                                   const char *summary, int argc, char **argv);
+/* The same with operands ("FILE..."), at least one, anywhere among the options; "--" ends these.
+ * They become argv[1] and what follows. */
+enum options_result options_parse_operands(const struct option *table, size_t count,
+                                           const char *program, const char *summary,
+                                           const char *operands, int argc, char **argv,
+                                           size_t *ret_operand_count);
 
 /* "1m30s" to milliseconds: 0, or -EINVAL. Units: ms, s, m, h; each once, largest first. */
 int options_parse_duration(struct str text, uint64_t *ret_ms);

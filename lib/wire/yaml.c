@@ -22,7 +22,6 @@ struct level {
     yyjson_mut_val *container;
     yyjson_mut_val *key; /* of a mapping: the key whose value comes next; NULL: a key comes next */
     size_t count;
-    const char *rest; /* of wanted, below this container; NULL: it is not on the way there */
 };
 
 struct reader {
@@ -31,9 +30,9 @@ struct reader {
     yyjson_mut_doc *doc;
     struct level levels[YAML_DEPTH_MAX + 1]; /* the first is the array of documents */
     size_t depth;                            /* open levels */
-    const char *wanted, *rest;               /* yaml_locate: a place, and of it below the value */
-    size_t document;                         /* that wanted is in */
-    yaml_mark_t found;                       /* the last value on the way to wanted */
+    bool notes_lines;
+    size_t *lines; /* of each value and key, in their order */
+    size_t line_count, line_room;
     struct yaml_error *error;
 };
 
@@ -167,30 +166,22 @@ static int read_plain(struct reader *reader, struct str text, yaml_mark_t mark,
     return *ret_value ? 0 : -ENOMEM;
 }
 
-/* What is left of wanted below the value that comes next; NULL: it is not on the way there. */
-static const char *follow(const struct reader *reader)
+/* For the value, or the key, that the document gets next. */
+static int note_line(struct reader *reader, yaml_mark_t mark)
 {
-    const struct level *level = &reader->levels[reader->depth - 1];
-    const char *rest = level->rest;
-    char step[32];
-    size_t length;
+    size_t *lines;
 
-    if (!rest)
-        return NULL;
-    if (reader->depth == 1)
-        return yyjson_mut_arr_size(level->container) == reader->document ? rest : NULL;
-    if (level->key) {
-        rest += *rest == '.';
-        length = yyjson_mut_get_len(level->key);
-        if (strncmp(rest, yyjson_mut_get_str(level->key), length) != 0)
-            return NULL;
-    } else {
-        length =
-            (size_t)snprintf(step, sizeof(step), "[%zu]", yyjson_mut_arr_size(level->container));
-        if (strncmp(rest, step, length) != 0)
-            return NULL;
+    if (!reader->notes_lines)
+        return 0;
+    if (reader->line_count == reader->line_room) {
+        reader->line_room = 2 * reader->line_room + 64;
+        lines = reallocarray(reader->lines, reader->line_room, sizeof(*lines));
+        if (!lines)
+            return -ENOMEM;
+        reader->lines = lines;
     }
-    return strchr(".[:", rest[length]) ? rest + length : NULL; /* or at its end */
+    reader->lines[reader->line_count++] = mark.line + 1;
+    return 0;
 }
 
 /* Puts value where the innermost level expects one. */
@@ -198,9 +189,8 @@ static int add(struct reader *reader, yyjson_mut_val *value, yaml_mark_t mark)
 {
     struct level *level = &reader->levels[reader->depth - 1];
 
-    reader->rest = follow(reader);
-    if (reader->rest)
-        reader->found = mark;
+    if (note_line(reader, mark) < 0)
+        return -ENOMEM;
     if (!level->key)
         return yyjson_mut_arr_append(level->container, value) ? 0 : -ENOMEM;
     if (!yyjson_mut_obj_add(level->container, level->key, value))
@@ -228,7 +218,7 @@ static int add_key(struct reader *reader, struct str text, yaml_mark_t mark)
     if (++level->count > YAML_KEYS_MAX)
         return refuse(reader, mark, "more than %d keys in one mapping", YAML_KEYS_MAX);
     level->key = yyjson_mut_strncpy(reader->doc, text.ptr, text.len);
-    return level->key ? 0 : -ENOMEM;
+    return level->key ? note_line(reader, mark) : -ENOMEM;
 }
 
 static int on_scalar(struct reader *reader, const yaml_event_t *event)
@@ -275,7 +265,7 @@ static int on_open(struct reader *reader, const yaml_event_t *event)
     error = add(reader, container, event->start_mark);
     if (error)
         return error;
-    reader->levels[reader->depth++] = (struct level){.container = container, .rest = reader->rest};
+    reader->levels[reader->depth++] = (struct level){.container = container};
     return 0;
 }
 
@@ -368,8 +358,8 @@ static int read_events(struct reader *reader)
     return error;
 }
 
-/* Fills the document of a reader that knows its text. */
-static int read_text(struct reader *reader)
+/* Reads reader->text; the caller frees lines, good or not. */
+static int read_text(struct reader *reader, yyjson_doc **ret_documents)
 {
     int error = -ENOMEM;
 
@@ -379,13 +369,17 @@ static int read_text(struct reader *reader)
                                  reader->text.len);
     yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
     reader->doc = yyjson_mut_doc_new(NULL);
-    reader->levels[0] =
-        (struct level){.container = yyjson_mut_arr(reader->doc), .rest = reader->wanted};
+    reader->levels[0].container = yyjson_mut_arr(reader->doc);
     reader->depth = 1;
-    if (reader->levels[0].container) {
+    if (reader->levels[0].container && note_line(reader, (yaml_mark_t){0}) == 0) {
         yyjson_mut_doc_set_root(reader->doc, reader->levels[0].container);
         error = read_events(reader);
     }
+    if (!error) {
+        *ret_documents = yyjson_mut_doc_imut_copy(reader->doc, NULL);
+        error = *ret_documents ? 0 : -ENOMEM;
+    }
+    yyjson_mut_doc_free(reader->doc);
     yaml_parser_delete(&reader->parser);
     return error;
 }
@@ -394,7 +388,7 @@ int yaml_read(struct str text, size_t max_bytes, yyjson_doc **ret_documents,
               struct yaml_error *ret_error)
 {
     struct reader reader = {.text = text, .error = ret_error};
-    yyjson_doc *documents = NULL;
+    yyjson_doc *documents;
     int error;
 
     *ret_error = (struct yaml_error){0};
@@ -402,25 +396,72 @@ int yaml_read(struct str text, size_t max_bytes, yyjson_doc **ret_documents,
         snprintf(ret_error->text, sizeof(ret_error->text), "larger than %zu bytes", max_bytes);
         return -E2BIG;
     }
-    error = read_text(&reader);
-    if (!error) {
-        documents = yyjson_mut_doc_imut_copy(reader.doc, NULL);
-        error = documents ? 0 : -ENOMEM;
-    }
+    error = read_text(&reader, &documents);
     if (!error)
         *ret_documents = documents;
-    yyjson_mut_doc_free(reader.doc);
     return error;
 }
 
-size_t yaml_locate(struct str text, size_t document, const char *place)
+/* ---- lines ---- */
+
+struct yaml_lines {
+    yyjson_doc *documents;
+    size_t *lines;
+};
+
+struct yaml_lines *yaml_lines_new(struct str text)
 {
     struct yaml_error error;
-    struct reader reader = {.text = text, .error = &error, .wanted = place, .document = document};
+    struct reader reader = {.text = text, .error = &error, .notes_lines = true};
+    struct yaml_lines *lines = calloc(1, sizeof(*lines));
 
-    /* An error: the text is not what it was. */
-    if (read_text(&reader) < 0)
-        reader.found.line = 0;
-    yyjson_mut_doc_free(reader.doc);
-    return reader.found.line + 1;
+    if (!lines || read_text(&reader, &lines->documents) < 0) {
+        free(reader.lines);
+        free(lines);
+        return NULL;
+    }
+    /* yyjson keeps the values and keys of a document in one array, in the order of the text. */
+    assert(reader.line_count == yyjson_doc_get_val_count(lines->documents));
+    lines->lines = reader.lines;
+    return lines;
+}
+
+void yaml_lines_free(struct yaml_lines *lines)
+{
+    if (!lines)
+        return;
+    yyjson_doc_free(lines->documents);
+    free(lines->lines);
+    free(lines);
+}
+
+/* What the first step of the place leads to, and where the next begins; NULL: nothing. */
+static yyjson_val *follow(yyjson_val *value, const char **place)
+{
+    const char *at = *place + (**place == '.');
+    size_t length = strcspn(at, ".[:");
+    char *end;
+    size_t index;
+
+    if (*at != '[') {
+        *place = at + length;
+        return length ? yyjson_obj_getn(value, at, length) : NULL;
+    }
+    index = strtoul(at + 1, &end, 10);
+    *place = *end == ']' ? end + 1 : end;
+    return *end == ']' ? yyjson_arr_get(value, index) : NULL;
+}
+
+size_t yaml_lines_find(const struct yaml_lines *lines, size_t document, const char *place)
+{
+    yyjson_val *root = lines ? yyjson_doc_get_root(lines->documents) : NULL;
+    yyjson_val *value = yyjson_arr_get(root, document), *next = value;
+
+    if (!value)
+        return 1;
+    while (next && *place && *place != ':') {
+        next = follow(value, &place);
+        value = next ? next : value;
+    }
+    return lines->lines[value - root];
 }

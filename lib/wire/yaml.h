@@ -36,10 +36,13 @@ int yaml_read(struct str text, size_t max_bytes, yyjson_doc **ret_documents,
               struct yaml_error *ret_error);
 
 /*
- * For messages: the line, from 1, where the value at a place begins, or else what would hold it.
- * text: one that was read; it is read again. document: from 0, as yaml_read counts. place:
- * "FIELD[ITEM].FIELD", up to its end or a colon, so a refusal of json_read.h does.
+ * For messages: where the values of a text that was read stand in it. NULL: no memory, or the text
+ * cannot be read. find: the line, from 1, of the value at a place, or else of what would hold it.
+ * document: from 0, as yaml_read counts. place: "FIELD[ITEM].FIELD", up to its end or a colon, so a
+ * refusal of json_read.h is one. lines NULL: 1.
  */
-size_t yaml_locate(struct str text, size_t document, const char *place);
+struct yaml_lines *yaml_lines_new(struct str text);
+void yaml_lines_free(struct yaml_lines *lines);
+size_t yaml_lines_find(const struct yaml_lines *lines, size_t document, const char *place);
 
 #endif

@@ -8,6 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct yaml_error error;
+    struct yaml_lines *lines;
     yyjson_doc *documents;
     char *json;
 
@@ -22,8 +23,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!json)
         abort();
     free(json);
-    if (yaml_locate(str_make((const char *)data, size), 0, "a[1].b") == 0)
+    lines = yaml_lines_new(str_make((const char *)data, size));
+    if (!lines || yaml_lines_find(lines, 0, "a[1].b") == 0)
         abort();
+    yaml_lines_free(lines);
     yyjson_doc_free(documents);
     return 0;
 }

@@ -171,6 +171,39 @@ static void errors_name_the_option_and_what_is_expected(void **state)
     }
 }
 
+static void operands_stand_anywhere_and_lead_in_the_end(void **state)
+{
+    static const struct {
+        const char *line, *operands;
+    } cases[] = {
+        {"a --loops 4 b --verbose - c", "a b - c "},
+        {"--loops=4 -- a --loops", "a --loops "},
+        {"", NULL},
+        {"--loops 4", NULL},
+        {"a -b", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *argv[16] = {(char *)"test"}, line[256], *rest, found[256] = "";
+        enum options_result result;
+        size_t count = 0;
+        int argc = 1;
+
+        snprintf(line, sizeof(line), "%s", cases[i].line);
+        for (char *word = strtok_r(line, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+            argv[argc++] = word;
+        capture_begin(&output, 2);
+        result =
+            options_parse_operands(table, COUNT, "test", "Tests.", "FILE...", argc, argv, &count);
+        capture_end(&output);
+        assert_int_equal(result, cases[i].operands ? OPTIONS_OK : OPTIONS_EXIT_USAGE);
+        for (size_t j = 0; j < count; j++)
+            snprintf(found + strlen(found), sizeof(found) - strlen(found), "%s ", argv[1 + j]);
+        assert_string_equal(found, cases[i].operands ? cases[i].operands : "");
+    }
+}
+
 static void help_lists_every_option_under_its_group(void **state)
 {
     const char *line;
@@ -231,6 +264,7 @@ int main(void)
         cmocka_unit_test(all_accepted_forms_are_read),
         cmocka_unit_test(the_flag_wins_over_the_variable_and_that_over_the_default),
         cmocka_unit_test(errors_name_the_option_and_what_is_expected),
+        cmocka_unit_test(operands_stand_anywhere_and_lead_in_the_end),
         cmocka_unit_test(help_lists_every_option_under_its_group),
         cmocka_unit_test(durations_have_each_unit_once_and_the_largest_first),
     };

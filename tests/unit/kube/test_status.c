@@ -192,9 +192,9 @@ static void test_what_is_gone_is_dropped(void **state)
     stop(&f);
 }
 
-static void write_many(struct fixture *f, int count)
+static void write_many(struct fixture *f, int first, int count)
 {
-    for (int i = 0; i < count; i++) {
+    for (int i = first; i < first + count; i++) {
         char route[256], name[16];
         struct route_status status = wanted("Accepted", 1);
 
@@ -218,10 +218,36 @@ static void test_few_are_under_way_at_once(void **state)
     for (size_t i = 0; i < 8; i++)
         steps[i] = hold;
     start(&f, steps, 8); /* a ninth request fails the test */
-    write_many(&f, 20);
+    write_many(&f, 0, 20);
     script_run_for(&f.script, 300);
     assert_int_equal(counters(&f).in_flight, 8);
     assert_int_equal(counters(&f).waiting, 12);
+    stop(&f);
+}
+
+static void test_a_forbidden_namespace_holds_up_nobody_else(void **state)
+{
+    static const struct script_step steps[] = {
+        {"namespaces/shop/routes/r", "403 Forbidden", NULL, "", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r", "403 Forbidden", NULL, "", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r2", "200 OK", NULL, "{}", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r", "200 OK", NULL, "{}", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r", "200 OK", NULL, "{}", SCRIPT_ENDS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 5);
+    write_many(&f, 0, 2);
+    for (int i = 0; i < 100 && counters(&f).retried < 2; i++)
+        script_run_for(&f.script, 20);
+    write_many(&f, 2, 1);
+    for (int i = 0; i < 100 && counters(&f).written < 1; i++)
+        script_run_for(&f.script, 20);
+    assert_true(f.script.times_ms[2] - f.script.times_ms[1] < 2000); /* no pause */
+    assert_int_equal(counters(&f).waiting, 2);
+    run_until_settled(&f, 3);
+    assert_true(f.script.times_ms[3] - f.script.times_ms[1] > 4000);
     stop(&f);
 }
 
@@ -237,7 +263,7 @@ static void test_many_failures_at_once_make_one_pause(void **state)
     for (size_t i = 0; i < 12; i++)
         steps[i] = i < 6 ? fails : holds;
     start(&f, steps, 12);
-    write_many(&f, 6);
+    write_many(&f, 0, 6);
     script_run_for(&f.script, 1200); /* 0.5 s; twice that for each of them would be 16 s */
     assert_int_equal(counters(&f).retried, 6);
     assert_int_equal(counters(&f).in_flight, 6);
@@ -298,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_what_changes_while_a_write_is_under_way_is_written_after_it),
         cmocka_unit_test(test_what_is_gone_is_dropped),
         cmocka_unit_test(test_few_are_under_way_at_once),
+        cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_the_transition_time_moves_only_with_the_status),
         cmocka_unit_test(test_what_is_written_reads_back_as_the_same),

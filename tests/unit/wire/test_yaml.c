@@ -95,13 +95,21 @@ static void test_a_place_is_found_again(void **state)
 {
     static const char text[] = "a: 1\n---\n# none\n---\n\nb:\n- c: 1\n  d: 2\n- [e,\n  f]\nbc: 3\n";
 
+    struct yaml_lines *lines = yaml_lines_new(str_from(text));
+
     (void)state;
-    assert_int_equal(yaml_locate(str_from(text), 0, "a: is wrong"), 1);
-    assert_int_equal(yaml_locate(str_from(text), 1, "b[0].d"), 8);
-    assert_int_equal(yaml_locate(str_from(text), 1, "b[1][1]: is: wrong"), 10);
-    assert_int_equal(yaml_locate(str_from(text), 1, "bc"), 11);
-    assert_int_equal(yaml_locate(str_from(text), 1, "b[0].x"), 7); /* what should hold it */
-    assert_int_equal(yaml_locate(str_from(text), 1, "policy: needs rules"), 6);
+    assert_non_null(lines);
+    assert_int_equal(yaml_lines_find(lines, 0, "a: is wrong"), 1);
+    assert_int_equal(yaml_lines_find(lines, 1, "b[0].d"), 8);
+    assert_int_equal(yaml_lines_find(lines, 1, "b[1][1]: is: wrong"), 10);
+    assert_int_equal(yaml_lines_find(lines, 1, "bc"), 11);
+    assert_int_equal(yaml_lines_find(lines, 1, "b[0].x"), 7); /* what should hold it */
+    assert_int_equal(yaml_lines_find(lines, 1, "policy: needs rules"), 6);
+    assert_int_equal(yaml_lines_find(lines, 1, "b[7].c"), 7);
+    assert_int_equal(yaml_lines_find(lines, 1, "b[x"), 7);
+    assert_int_equal(yaml_lines_find(lines, 1, ""), 6);
+    assert_int_equal(yaml_lines_find(lines, 2, "b"), 1);
+    yaml_lines_free(lines);
 }
 
 int main(void)
