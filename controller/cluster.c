@@ -1,6 +1,6 @@
 /*
  * cluster: everything about Kubernetes that is started, in order: configuration, client, identity
- * (who owns the route tables), statuses, then Routes and endpoints.
+ * (who owns the route tables), statuses, then the Lease, Routes and endpoints.
  *
  * The default owner is the uid of the namespace kube-system: it is there in every cluster, lives as
  * long as the cluster, and is the same for every replica. Two clusters that share a NATS account by
@@ -17,8 +17,10 @@
 #include "controller/kube/config.h"
 #include "controller/kube/endpoints.h"
 #include "controller/kube/kube_metrics.h"
+#include "controller/kube/lease.h"
 #include "controller/kube/routes.h"
 #include "controller/kube/status.h"
+#include "lib/base/digest.h"
 #include "lib/base/log.h"
 #include "lib/wire/table_codec.h"
 
@@ -40,6 +42,7 @@ struct cluster {
     struct kube_request *request; /* for the owner */
     struct kube_notices *notices;
     struct kube_status *status;
+    struct kube_lease *lease; /* NULL: none */
     struct kube_routes *routes;
     struct gateway_watch gateways[COMPILE_GATEWAYS_MAX];
     bool identified;
@@ -124,6 +127,7 @@ void cluster_free(struct cluster *cluster)
     for (unsigned i = 0; i < COMPILE_GATEWAYS_MAX; i++)
         kube_endpoints_free(cluster->gateways[i].endpoints);
     kube_routes_free(cluster->routes);
+    kube_lease_free(cluster->lease);
     kube_status_free(cluster->status);
     kube_notices_free(cluster->notices);
     kube_request_cancel(cluster->request);
@@ -174,6 +178,83 @@ struct status_sink cluster_sink(struct cluster *cluster)
     return kube_status_sink(cluster->status);
 }
 
+/* ---- who leads ---- */
+
+static void on_lease(void *context, bool leads)
+{
+    struct cluster *cluster = context;
+
+    if (!leads)
+        kube_status_drop(cluster->status);
+    cluster->handler.leads(cluster->handler.context, leads);
+}
+
+static bool may_write(void *context)
+{
+    return kube_lease_held(context);
+}
+
+/* Controllers of different owners do not compete. */
+static void name_lease(const struct settings *settings, char name[DNS_NAME_MAX + 1])
+{
+    if (settings->lease)
+        snprintf(name, DNS_NAME_MAX + 1, "%s", settings->lease);
+    else if (settings->owner)
+        snprintf(name, DNS_NAME_MAX + 1, "metropolis-controller-%016llx",
+                 (unsigned long long)digest_bytes(digest_empty, settings->owner,
+                                                  strlen(settings->owner)));
+    else
+        snprintf(name, DNS_NAME_MAX + 1, "metropolis-controller");
+}
+
+static int start_lease(struct cluster *cluster)
+{
+    char name[DNS_NAME_MAX + 1];
+    const struct kube_lease_options options = {
+        .namespace_name = cluster->config->namespace_name,
+        .name = name,
+        .changed = on_lease,
+        .context = cluster,
+        .duration_s = KUBE_LEASE_DURATION_S,
+        .deadline_ms = KUBE_LEASE_DEADLINE_MS,
+        .retry_ms = KUBE_LEASE_RETRY_MS,
+    };
+    int error;
+
+    if (cluster->settings->lease && strcmp(cluster->settings->lease, "none") == 0) {
+        cluster->handler.leads(cluster->handler.context, true);
+        return 0;
+    }
+    name_lease(cluster->settings, name);
+    error = kube_lease_new(cluster->loop, cluster->client, &options, &cluster->lease);
+    if (!error)
+        kube_status_guard(cluster->status, may_write, cluster->lease);
+    return error;
+}
+
+void cluster_relist(struct cluster *cluster)
+{
+    if (cluster->routes)
+        kube_routes_relist(cluster->routes);
+}
+
+bool cluster_resign(struct cluster *cluster)
+{
+    if (cluster->lease)
+        kube_lease_resign(cluster->lease);
+    else
+        kube_status_drop(cluster->status);
+    return cluster->lease != NULL;
+}
+
+void cluster_leave(struct cluster *cluster, void (*done)(void *context), void *context)
+{
+    if (cluster->lease)
+        kube_lease_release(cluster->lease, done, context);
+    else
+        done(context);
+}
+
 /* ---- Routes and endpoints ---- */
 
 static void on_endpoints(void *context, const struct str *pods, size_t count)
@@ -187,9 +268,11 @@ static void on_endpoints(void *context, const struct str *pods, size_t count)
 int cluster_watch(struct cluster *cluster, const struct source_handler *handler)
 {
     const struct settings *settings = cluster->settings;
-    int error = kube_routes_new(cluster->loop, cluster->client, settings->namespaces,
-                                cluster->status, handler, &cluster->routes);
+    int error = start_lease(cluster);
 
+    if (!error)
+        error = kube_routes_new(cluster->loop, cluster->client, settings->namespaces,
+                                cluster->status, handler, &cluster->routes);
     for (unsigned i = 0; i < settings->gateway_count && !error; i++) {
         const struct settings_gateway *gateway = &settings->gateways[i];
         const struct kube_endpoints_handler endpoints = {.changed = on_endpoints,
@@ -206,6 +289,18 @@ int cluster_watch(struct cluster *cluster, const struct source_handler *handler)
 
 /* ---- pages ---- */
 
+static int write_lease(const struct kube_lease *lease, struct buffer *page, bool *ready)
+{
+    const char *trouble = kube_lease_trouble(lease), *holder = kube_lease_holder(lease);
+
+    *ready = *ready && !trouble;
+    if (trouble)
+        return buffer_printf(page, "lease: %s\n", trouble);
+    if (kube_lease_held(lease))
+        return buffer_printf(page, "leader: this one, %s\n", kube_lease_identity(lease));
+    return buffer_printf(page, "standby: the leader is %s\n", *holder ? holder : "not known yet");
+}
+
 int cluster_ready(const struct cluster *cluster, struct buffer *page)
 {
     const char *trouble = cluster->routes ? kube_routes_trouble(cluster->routes) : NULL;
@@ -215,6 +310,8 @@ int cluster_ready(const struct cluster *cluster, struct buffer *page)
     if (!cluster->identified)
         error = buffer_printf(page, "owner: %s\n",
                               cluster->trouble[0] ? cluster->trouble : "not known yet");
+    if (cluster->lease && !error)
+        error = write_lease(cluster->lease, page, &ready);
     if (trouble && !error)
         error = buffer_printf(page, "routes: %s\n", trouble);
     for (unsigned i = 0; i < cluster->settings->gateway_count && !error; i++) {
@@ -236,6 +333,7 @@ int cluster_metrics(const struct cluster *cluster, struct buffer *page)
                                                              .client = cluster->client,
                                                              .status = cluster->status,
                                                              .notices = cluster->notices,
+                                                             .lease = cluster->lease,
                                                              .routes = cluster->routes},
                               page);
 }

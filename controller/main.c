@@ -3,8 +3,10 @@
  *
  *      cluster (Kubernetes) or files ──▶ pipeline ──▶ cluster's statuses or the log
  *
- * One loop, and the threads that pipeline has for NATS. SIGTERM and SIGINT end it; nothing needs to
- * be tidied up, because all state is in Kubernetes and NATS.
+ * One loop, and the threads that pipeline has for NATS. Of several controllers the one that holds
+ * the Lease leads (lead); without a Lease this one does, and gives way for a while to another that
+ * writes its tables. SIGTERM and SIGINT end it; nothing needs to be tidied up but the Lease, which
+ * a second signal does not wait for: all state is in Kubernetes and NATS.
  */
 #include <errno.h>
 #include <signal.h>
@@ -28,13 +30,17 @@ struct controller {
     struct settings settings;
     uv_loop_t loop;
     uv_signal_t term, interrupt;
+    uv_timer_t again; /* when to lead again, without a Lease */
     struct admin *admin;
     struct cluster *cluster; /* one of the two is NULL */
     struct files *files;
     struct policy_file *policy; /* NULL: there is none */
     struct pipeline *pipeline;  /* NULL until the owner is known */
+    bool leaving;
     int exit_code;
 };
+
+enum { AGAIN_MS = 20 * 1000 };
 
 /* ---- the end ---- */
 
@@ -51,12 +57,25 @@ static void stop(struct controller *controller, int exit_code)
     cluster_free(controller->cluster);
     uv_close((uv_handle_t *)&controller->term, NULL);
     uv_close((uv_handle_t *)&controller->interrupt, NULL);
+    uv_close((uv_handle_t *)&controller->again, NULL);
+}
+
+static void on_left(void *context)
+{
+    stop(context, 0);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
 {
+    struct controller *controller = signal->data;
+
     log_info("stopping", LOG_I64("signal", number));
-    stop(signal->data, 0);
+    if (controller->cluster && !controller->leaving) {
+        controller->leaving = true;
+        cluster_leave(controller->cluster, on_left, controller);
+    } else {
+        stop(controller, 0);
+    }
 }
 
 static void fail(struct controller *controller, const char *reason, int exit_code)
@@ -107,6 +126,33 @@ static int write_fleet(void *context, struct buffer *page)
                                 : buffer_printf(page, "{\"gateways\":[]}\n");
 }
 
+/* ---- who leads ---- */
+
+/* A new leader first hears of all Routes anew: what a standby knows may be old. */
+static void lead(void *context, bool leads)
+{
+    struct controller *controller = context;
+
+    if (leads && controller->cluster)
+        cluster_relist(controller->cluster);
+    pipeline_lead(controller->pipeline, leads);
+}
+
+static void on_again(uv_timer_t *timer)
+{
+    lead(timer->data, true);
+}
+
+static void on_deposed(void *context)
+{
+    struct controller *controller = context;
+
+    if (controller->cluster && cluster_resign(controller->cluster))
+        return;
+    lead(controller, false);
+    uv_timer_start(&controller->again, on_again, AGAIN_MS, 0);
+}
+
 /* ---- sources ---- */
 
 static void on_policy(void *context, struct policy *policy)
@@ -119,8 +165,10 @@ static void on_policy(void *context, struct policy *policy)
 static int start_pipeline(struct controller *controller, const char *owner,
                           const struct status_sink *sink)
 {
+    const struct pipeline_handler handler = {
+        .sink = *sink, .deposed = on_deposed, .context = controller};
     char reason[KV_PUBLISH_REASON_MAX];
-    int error = pipeline_new(&controller->loop, &controller->settings, owner, sink,
+    int error = pipeline_new(&controller->loop, &controller->settings, owner, &handler,
                              &controller->pipeline, reason);
 
     if (error)
@@ -157,8 +205,10 @@ static void on_endpoints(void *context, unsigned gateway, const struct str *pods
 
 static void start_cluster(struct controller *controller)
 {
-    const struct cluster_handler handler = {
-        .identified = on_identified, .endpoints = on_endpoints, .context = controller};
+    const struct cluster_handler handler = {.identified = on_identified,
+                                            .endpoints = on_endpoints,
+                                            .leads = lead,
+                                            .context = controller};
     char reason[CLUSTER_REASON_MAX];
 
     if (cluster_new(&controller->loop, &controller->settings, &handler, &controller->cluster,
@@ -185,6 +235,7 @@ static void start_files(struct controller *controller)
     name_owner(own_name);
     if (start_pipeline(controller, owner ? owner : own_name, &sink) < 0)
         return;
+    lead(controller, true);
     source = pipeline_source(controller->pipeline);
     if (files_new(&controller->loop, controller->settings.routes, &source, &controller->files,
                   reason) < 0)
@@ -216,7 +267,8 @@ static void start(struct controller *controller)
     signal(SIGPIPE, SIG_IGN);
     uv_signal_init(&controller->loop, &controller->term);
     uv_signal_init(&controller->loop, &controller->interrupt);
-    controller->term.data = controller->interrupt.data = controller;
+    uv_timer_init(&controller->loop, &controller->again);
+    controller->term.data = controller->interrupt.data = controller->again.data = controller;
     uv_signal_start(&controller->term, on_signal, SIGTERM);
     uv_signal_start(&controller->interrupt, on_signal, SIGINT);
     error = admin_new(&controller->loop, controller->settings.admin, &handler, &controller->admin,

@@ -3,7 +3,8 @@
  *
  *   - A bucket is only taken charge of (kv_publish_begin) when the source's list is complete and
  *     the bucket was read to its end, and after compile has asked it for the last good generations
- *     of Routes that are invalid now. So nothing is ever deleted for not being known yet.
+ *     of Routes that are invalid now. So nothing is ever deleted for not being known yet. A source
+ *     that hears of a new leadership lists anew first (stale): what a standby knows may be old.
  *   - A verdict reaches programmed before its entry can come back as written, because both happen
  *     on this loop and what is written comes back through the loop's queue.
  *
@@ -25,12 +26,15 @@
 
 struct pipeline {
     const struct settings *settings;
+    struct pipeline_handler handler;
     struct compile *compile;
     struct kv_publish *publish;
     struct acks *acks;
     struct programmed *programmed;
     uv_timer_t timer; /* for programmed_tick */
-    bool synced;
+    bool leads;
+    bool synced; /* the list of Routes is complete, and not stale */
+    bool known;  /* it has been complete once */
     enum kv_publish_state states[COMPILE_GATEWAYS_MAX];
     char reasons[COMPILE_GATEWAYS_MAX][KV_PUBLISH_REASON_MAX];
 };
@@ -108,7 +112,13 @@ static void on_upsert(void *context, const struct source_route *route)
     struct pipeline *pipeline = context;
 
     must(compile_upsert(pipeline->compile, route));
-    if (pipeline->synced)
+    if (route->status) {
+        struct compile_memory memory = compile_memory_read(route->status);
+
+        programmed_stored(pipeline->programmed, route->namespace_name, route->name, &memory,
+                          uv_hrtime());
+    }
+    if (pipeline->known)
         arm(pipeline);
 }
 
@@ -117,12 +127,16 @@ static void on_removed(void *context, struct str namespace_name, struct str name
     struct pipeline *pipeline = context;
 
     must(compile_remove(pipeline->compile, namespace_name, name));
-    if (pipeline->synced)
+    if (pipeline->known)
         arm(pipeline);
 }
 
+/* Takes charge of what it may. */
 static void begin_loaded(struct pipeline *pipeline)
 {
+    if (!pipeline->leads || !pipeline->synced)
+        return;
+    programmed_lead(pipeline->programmed, true, uv_hrtime());
     for (unsigned i = 0; i < pipeline->settings->gateway_count; i++)
         if (pipeline->states[i] == KV_PUBLISH_LOADED)
             kv_publish_begin(pipeline->publish, i);
@@ -133,10 +147,10 @@ static void on_synced(void *context)
     struct pipeline *pipeline = context;
 
     must(compile_synced(pipeline->compile));
-    if (!pipeline->synced)
+    if (!pipeline->known)
         log_info("all Routes are known",
                  LOG_U64("routes", compile_count(pipeline->compile).routes));
-    pipeline->synced = true;
+    pipeline->synced = pipeline->known = true;
     begin_loaded(pipeline);
     arm(pipeline);
 }
@@ -144,14 +158,33 @@ static void on_synced(void *context)
 void pipeline_set_policy(struct pipeline *pipeline, struct policy *policy)
 {
     must(compile_set_policy(pipeline->compile, policy));
-    if (pipeline->synced)
+    if (pipeline->known)
         arm(pipeline);
+}
+
+static void on_stale(void *context)
+{
+    ((struct pipeline *)context)->synced = false;
+}
+
+void pipeline_lead(struct pipeline *pipeline, bool leads)
+{
+    pipeline->leads = leads;
+    kv_publish_lead(pipeline->publish, leads);
+    if (leads)
+        begin_loaded(pipeline);
+    else
+        programmed_lead(pipeline->programmed, false, uv_hrtime());
+    arm(pipeline);
 }
 
 struct source_handler pipeline_source(struct pipeline *pipeline)
 {
-    return (struct source_handler){
-        .upsert = on_upsert, .removed = on_removed, .synced = on_synced, .context = pipeline};
+    return (struct source_handler){.upsert = on_upsert,
+                                   .removed = on_removed,
+                                   .synced = on_synced,
+                                   .stale = on_stale,
+                                   .context = pipeline};
 }
 
 /* ---- publish, acks, endpoints -> programmed ---- */
@@ -163,13 +196,14 @@ static void on_state(void *context, unsigned gateway, enum kv_publish_state stat
 
     pipeline->states[gateway] = state;
     snprintf(pipeline->reasons[gateway], sizeof(pipeline->reasons[gateway]), "%s", reason);
-    programmed_state(pipeline->programmed, gateway, state, reason, uv_hrtime());
+    programmed_state(pipeline->programmed, gateway, state, reason);
     if (state == KV_PUBLISH_LOADED) {
         must(compile_recover(pipeline->compile));
-        if (pipeline->synced)
-            begin_loaded(pipeline);
+        begin_loaded(pipeline);
     }
     arm(pipeline);
+    if (state == KV_PUBLISH_DEPOSED)
+        pipeline->handler.deposed(pipeline->handler.context);
 }
 
 static void on_lineage(void *context, unsigned gateway, struct str lineage)
@@ -220,7 +254,7 @@ void pipeline_endpoints(struct pipeline *pipeline, unsigned gateway, const struc
 
 /* ---- life ---- */
 
-static int start_pure(struct pipeline *pipeline, const struct status_sink *sink)
+static int start_pure(struct pipeline *pipeline)
 {
     const struct compile_handler handler = {.entry = on_entry,
                                             .verdict = on_verdict,
@@ -236,7 +270,8 @@ static int start_pure(struct pipeline *pipeline, const struct status_sink *sink)
         gateways[i] = (struct programmed_gateway){
             .name = names[i], .has_service = settings->gateways[i].service[0] != '\0'};
     }
-    pipeline->programmed = programmed_new(gateways, settings->gateway_count, sink);
+    pipeline->programmed =
+        programmed_new(gateways, settings->gateway_count, &pipeline->handler.sink);
     pipeline->compile = compile_new(names, settings->gateway_count, &handler);
     return pipeline->programmed && pipeline->compile ? 0 : -ENOMEM;
 }
@@ -272,7 +307,7 @@ static int start_nats(struct pipeline *pipeline, uv_loop_t *loop, const char *ow
 }
 
 int pipeline_new(uv_loop_t *loop, const struct settings *settings, const char *owner,
-                 const struct status_sink *sink, struct pipeline **ret_pipeline,
+                 const struct pipeline_handler *handler, struct pipeline **ret_pipeline,
                  char reason[KV_PUBLISH_REASON_MAX])
 {
     struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
@@ -282,9 +317,10 @@ int pipeline_new(uv_loop_t *loop, const struct settings *settings, const char *o
     if (!pipeline)
         return -ENOMEM;
     pipeline->settings = settings;
+    pipeline->handler = *handler;
     uv_timer_init(loop, &pipeline->timer);
     pipeline->timer.data = pipeline;
-    error = start_pure(pipeline, sink);
+    error = start_pure(pipeline);
     if (!error)
         error = start_nats(pipeline, loop, owner, reason);
     if (error)
@@ -315,6 +351,7 @@ void pipeline_free(struct pipeline *pipeline)
 int pipeline_ready(const struct pipeline *pipeline, struct buffer *page)
 {
     static const char *const texts[] = {
+        [KV_PUBLISH_STANDBY] = "takes its bucket over",
         [KV_PUBLISH_OPENING] = "its bucket is not open yet",
         [KV_PUBLISH_LOADED] = "waits for a complete list of Routes",
         [KV_PUBLISH_IN_CHARGE] = "",
@@ -322,10 +359,12 @@ int pipeline_ready(const struct pipeline *pipeline, struct buffer *page)
         [KV_PUBLISH_FOREIGN] = "",
     };
     int error = 0;
-    bool ready = pipeline->synced;
+    bool ready = pipeline->leads ? pipeline->synced : pipeline->known;
 
-    if (!pipeline->synced)
+    if (!ready)
         error = buffer_printf(page, "routes: the list is not complete yet\n");
+    if (!pipeline->leads)
+        return error ? error : ready ? 0 : -EAGAIN;
     for (unsigned i = 0; i < pipeline->settings->gateway_count && !error; i++) {
         const char *reason = pipeline->reasons[i];
 

@@ -13,13 +13,23 @@
 
 struct pipeline;
 
-/* Borrows settings. 0; -ENOMEM, -EINVAL, with a reason. */
+struct pipeline_handler {
+    struct status_sink sink;
+    /* Another controller writes a table that we were in charge of: it is not ours to lead. */
+    void (*deposed)(void *context);
+    void *context;
+};
+
+/* Borrows settings; stands by until pipeline_lead. 0; -ENOMEM, -EINVAL, with a reason. */
 int pipeline_new(uv_loop_t *loop, const struct settings *settings, const char *owner,
-                 const struct status_sink *sink, struct pipeline **ret_pipeline,
+                 const struct pipeline_handler *handler, struct pipeline **ret_pipeline,
                  char reason[KV_PUBLISH_REASON_MAX]);
 /* Ends its threads. The memory goes once the loop has let go of its handles. NULL is fine. */
 void pipeline_free(struct pipeline *pipeline);
 
+/* A leader takes charge of the tables, once it knows all Routes, and writes them and the statuses.
+ * A standby follows everything and writes nothing. */
+void pipeline_lead(struct pipeline *pipeline, bool leads);
 /* Where Routes go. */
 struct source_handler pipeline_source(struct pipeline *pipeline);
 /* See compile_set_policy. */

@@ -22,6 +22,11 @@ static enum options_result parse(int argc, char **argv, struct settings *s, cons
          "of the kubeconfig; default: its current one"},
         {"Routes", "namespace", "NS,...", OPTION_TEXT, &s->namespaces, NULL, NULL, 0, 0,
          "watch only these namespaces; default: all"},
+        {"Routes", "lease", "NAME", OPTION_TEXT, &s->lease, NULL, NULL, 0, 0,
+         "the Lease, in the namespace of the pod or context, that says which of several "
+         "controllers "
+         "leads; \"none\": this is the only one; default: metropolis-controller, or another per "
+         "--owner"},
         {"Routes", "routes", "DIR", OPTION_TEXT, &s->routes, NULL, NULL, 0, 0,
          "read Routes from the YAML files of this folder instead of Kubernetes"},
         {"Routes", "policy", "FILE", OPTION_TEXT, &s->policy, NULL, NULL, 0, 0,
@@ -147,5 +152,10 @@ enum options_result settings_read(int argc, char **argv, struct settings *ret_se
     if (ret_settings->routes && (ret_settings->kubeconfig || ret_settings->context))
         return refuse("routes", str_from(ret_settings->routes),
                       "possible with --kubeconfig or --context: Routes have one source");
+    if (ret_settings->lease && !dns_name_valid(str_from(ret_settings->lease), DNS_LABEL_MAX))
+        return refuse("lease", str_from(ret_settings->lease), "the name of a Lease, or none");
+    if (ret_settings->lease && ret_settings->routes)
+        return refuse("lease", str_from(ret_settings->lease),
+                      "possible with --routes: Leases need Kubernetes");
     return settings_read_gateways(gateways, ret_settings);
 }

@@ -19,6 +19,7 @@ struct settings {
     const char *routes;
     const char *policy;
     const char *owner;
+    const char *lease; /* "none": no Lease */
     struct settings_gateway gateways[COMPILE_GATEWAYS_MAX];
     unsigned gateway_count;
     const char *nats, *nats_creds, *nats_ca, *nats_js_domain, *nats_inbox_prefix;

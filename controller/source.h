@@ -26,6 +26,8 @@ struct source_handler {
     void (*removed)(void *context, struct str namespace_name, struct str name);
     /* A complete list of every watched namespace was delivered; may come again after a relist. */
     void (*synced)(void *context);
+    /* What was delivered may be old: nothing is taken charge of before the next synced. */
+    void (*stale)(void *context);
     void *context;
 };
 

@@ -604,8 +604,9 @@ static int flush(struct compile *compile)
 
 /* ---- what the source says ---- */
 
-static void read_memory(yyjson_val *status, struct compile_memory *ret_memory)
+struct compile_memory compile_memory_read(yyjson_val *status)
 {
+    struct compile_memory memory = {.generation = -1};
     yyjson_val *gateways = yyjson_obj_get(status, "gateways");
     yyjson_val *condition;
     yyjson_arr_iter conditions;
@@ -621,11 +622,12 @@ static void read_memory(yyjson_val *status, struct compile_memory *ret_memory)
             generation = yyjson_obj_get(status, "observedGeneration");
         if (!yyjson_is_int(generation))
             continue;
-        ret_memory->generation = yyjson_get_sint(generation);
-        ret_memory->ready = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "ready"));
-        ret_memory->total = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "total"));
-        ret_memory->revision = yyjson_get_uint(yyjson_obj_get(gateways, "revision"));
+        memory.generation = yyjson_get_sint(generation);
+        memory.ready = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "ready"));
+        memory.total = (unsigned)yyjson_get_uint(yyjson_obj_get(gateways, "total"));
+        memory.revision = yyjson_get_uint(yyjson_obj_get(gateways, "revision"));
     }
+    return memory;
 }
 
 int compile_upsert(struct compile *compile, const struct source_route *route)
@@ -642,8 +644,7 @@ int compile_upsert(struct compile *compile, const struct source_route *route)
         if (!record->uid)
             return -ENOMEM;
         record->generation = -1;
-        record->memory = (struct compile_memory){.generation = -1};
-        read_memory(route->status, &record->memory);
+        record->memory = compile_memory_read(route->status);
     }
     if (record->generation == route->generation)
         return 0;

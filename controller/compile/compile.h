@@ -18,12 +18,15 @@ enum { COMPILE_GATEWAYS_MAX = 64 };
 
 struct compile;
 
-/* What a Route's stored status said of Programmed when the Route was first seen. */
+/* What a Route's stored status says of Programmed; in a verdict, when the Route was first seen. */
 struct compile_memory {
     int64_t generation; /* that was True; -1: none */
     unsigned ready, total;
     uint64_t revision;
 };
+
+/* As it is stored; status may be anything. */
+struct compile_memory compile_memory_read(yyjson_val *status);
 
 /* Borrowed for the call. */
 struct compile_verdict {

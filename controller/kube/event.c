@@ -75,6 +75,18 @@ struct str kube_key(struct str namespace_name, struct str name, char out[KUBE_KE
     return str_make(out, length);
 }
 
+uint64_t kube_version_number(struct str version)
+{
+    uint64_t number = 0;
+
+    for (size_t i = 0; i < version.len; i++) {
+        if (version.ptr[i] < '0' || version.ptr[i] > '9' || version.len > 19)
+            return 0;
+        number = number * 10 + (uint64_t)(version.ptr[i] - '0');
+    }
+    return number;
+}
+
 struct kube_failure kube_failure_read(yyjson_val *value)
 {
     yyjson_val *retry_after_s =

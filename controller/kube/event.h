@@ -32,6 +32,9 @@ enum { KUBE_NAMESPACE_MAX = 63, KUBE_NAME_MAX = 253, KUBE_KEY_MAX = 63 + 1 + 253
 /* Borrows out, which has no NUL. Longer names than Kubernetes has are cut. */
 struct str kube_key(struct str namespace_name, struct str name, char out[KUBE_KEY_MAX]);
 
+/* Versions are numbers that grow (KEP-5504). 0: this one is none, newer than all. */
+uint64_t kube_version_number(struct str version);
+
 enum kube_event_type {
     KUBE_EVENT_ADDED,
     KUBE_EVENT_MODIFIED,

@@ -143,11 +143,23 @@ static int write_statuses(const struct kube_metrics_sources *sources, struct buf
                  : metrics_histogram_write(page, name, QUEUE, kube_status_times(sources->status));
 }
 
+static int write_leader(const struct kube_lease *lease, struct buffer *page)
+{
+    static const char name[] = "leader_election_master_status";
+    char labels[KUBE_NAME_MAX + 16];
+    int error = metrics_family(page, name, METRICS_GAUGE, "1: this controller leads; 0: another.");
+
+    snprintf(labels, sizeof(labels), "name=\"%s\"", kube_lease_name(lease));
+    return error ? error : metrics_sample(page, name, labels, kube_lease_held(lease));
+}
+
 int kube_metrics_write(const struct kube_metrics_sources *sources, struct buffer *page)
 {
     int error = write_requests(sources, page);
 
     if (!error)
         error = write_statuses(sources, page);
+    if (!error && sources->lease)
+        error = write_leader(sources->lease, page);
     return error || !sources->routes ? error : write_reconciles(sources, page);
 }

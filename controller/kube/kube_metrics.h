@@ -6,6 +6,7 @@
 #define CONTROLLER_KUBE_KUBE_METRICS_H
 
 #include "controller/kube/client.h"
+#include "controller/kube/lease.h"
 #include "controller/kube/routes.h"
 #include "controller/kube/status.h"
 #include "lib/base/buffer.h"
@@ -15,6 +16,7 @@ struct kube_metrics_sources {
     const struct kube_client *client;
     const struct kube_status *status;
     const struct kube_notices *notices;
+    const struct kube_lease *lease;   /* NULL: none */
     const struct kube_routes *routes; /* NULL: not watched yet */
 };
 

@@ -139,7 +139,7 @@ int kube_routes_new(uv_loop_t *loop, struct kube_client *client, const char *nam
     struct kube_routes *routes = calloc(1, sizeof(*routes));
     int error;
 
-    assert(handler->upsert && handler->removed && handler->synced);
+    assert(handler->upsert && handler->removed && handler->synced && handler->stale);
     if (!routes)
         return -ENOMEM;
     routes->status = status;
@@ -160,6 +160,13 @@ void kube_routes_free(struct kube_routes *routes)
     for (size_t i = 0; i < routes->count; i++)
         kube_watch_free(routes->watches[i]);
     free(routes);
+}
+
+void kube_routes_relist(struct kube_routes *routes)
+{
+    routes->handler.stale(routes->handler.context);
+    for (size_t i = 0; i < routes->count; i++)
+        kube_watch_relist(routes->watches[i]);
 }
 
 bool kube_routes_synced(const struct kube_routes *routes)

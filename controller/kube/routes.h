@@ -32,6 +32,9 @@ int kube_routes_new(uv_loop_t *loop, struct kube_client *client, const char *nam
 /* No callback any more. NULL is fine. */
 void kube_routes_free(struct kube_routes *routes);
 
+/* Lists all anew: the handler's stale at once, then synced when everything that comes is as of now
+ * or later. */
+void kube_routes_relist(struct kube_routes *routes);
 bool kube_routes_synced(const struct kube_routes *routes);
 /* What is wrong now, for readiness; NULL: nothing. Borrowed until the loop turns. */
 const char *kube_routes_trouble(const struct kube_routes *routes);

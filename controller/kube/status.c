@@ -76,6 +76,8 @@ struct kube_status {
     struct entry_queue queue, aside;
     uint64_t aside_due_ms;
     size_t in_flight;
+    bool (*may_write)(void *context);
+    void *may_write_context;
     bool paused;
     uint64_t pause_ms; /* the next one; 0: all is well */
     int trouble_code;
@@ -209,24 +211,12 @@ static void remember(struct entry *entry, const struct status_doc *doc, uint64_t
     entry->stored = status_doc_remember(doc);
 }
 
-/* 0: not a number, which is newer than all. */
-static uint64_t version_number(struct str version)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < version.len; i++) {
-        if (version.ptr[i] < '0' || version.ptr[i] > '9' || version.len > 19)
-            return 0;
-        number = number * 10 + (uint64_t)(version.ptr[i] - '0');
-    }
-    return number;
-}
-
 bool kube_status_observe(struct kube_status *status, const struct kube_object *route)
 {
     struct entry *entry = entry_find(status, route->namespace_name, route->name);
     struct status_doc doc = status_doc_read(yyjson_obj_get(route->value, "status"));
-    uint64_t digest = status_doc_digest(&doc), version = version_number(route->resource_version);
+    uint64_t digest = status_doc_digest(&doc),
+             version = kube_version_number(route->resource_version);
     bool news;
 
     if (entry && !str_equal(entry->uid, route->uid)) {
@@ -297,7 +287,7 @@ static void on_written(struct entry *entry, const struct kube_response *response
     if (document && kube_object_read(yyjson_doc_get_root(document), &object) == 0 &&
         str_equal(object.uid, entry->uid)) {
         struct status_doc doc = status_doc_read(yyjson_obj_get(object.value, "status"));
-        uint64_t version = version_number(object.resource_version);
+        uint64_t version = kube_version_number(object.resource_version);
 
         if (!version || version > entry->version)
             remember(entry, &doc, status_doc_digest(&doc), version);
@@ -393,6 +383,8 @@ static void on_turn(uv_timer_t *timer)
     uint64_t now_ms = uv_now(timer->loop);
 
     status->paused = false;
+    if (!status->may_write(status->may_write_context))
+        return;
     if (status->aside.first && status->aside_due_ms <= now_ms) {
         try_aside(status, ASIDE_TRIES);
         status->aside_due_ms = now_ms + ASIDE_MS;
@@ -451,6 +443,12 @@ static void sink_write(void *context, struct str namespace_name, struct str name
 
 /* The whole. */
 
+static bool always(void *context)
+{
+    (void)context;
+    return true;
+}
+
 int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_notices *notices,
                     struct kube_status **ret_status)
 {
@@ -467,6 +465,7 @@ int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_not
     status->timer.data = status;
     status->client = client;
     status->notices = notices;
+    status->may_write = always;
     map_init(&status->entries);
     *ret_status = status;
     return 0;
@@ -489,6 +488,19 @@ void kube_status_free(struct kube_status *status)
     }
     map_done(&status->entries);
     uv_close((uv_handle_t *)&status->timer, on_closed);
+}
+
+void kube_status_guard(struct kube_status *status, bool (*may_write)(void *context), void *context)
+{
+    status->may_write = may_write;
+    status->may_write_context = context;
+}
+
+void kube_status_drop(struct kube_status *status)
+{
+    for (struct map_node *node = map_next(&status->entries, NULL);
+         node && (status->queue.first || status->aside.first || status->in_flight); node = map_next(&status->entries, node))
+        settle(MAP_ELEMENT(node, struct entry, node));
 }
 
 struct status_sink kube_status_sink(struct kube_status *status)

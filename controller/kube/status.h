@@ -24,6 +24,10 @@ int kube_status_new(uv_loop_t *loop, struct kube_client *client, struct kube_not
                     struct kube_status **ret_status);
 /* What waits is dropped. NULL is fine. */
 void kube_status_free(struct kube_status *status);
+/* Asked before each write, from then on: a program that was stopped may not lead any more. */
+void kube_status_guard(struct kube_status *status, bool (*may_write)(void *context), void *context);
+/* Drops what waits and what is under way: another writes the statuses. */
+void kube_status_drop(struct kube_status *status);
 /* Valid until freed. */
 struct status_sink kube_status_sink(struct kube_status *status);
 

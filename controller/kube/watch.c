@@ -571,6 +571,18 @@ void kube_watch_free(struct kube_watch *watch)
     uv_close((uv_handle_t *)&watch->timer, on_closed);
 }
 
+void kube_watch_relist(struct kube_watch *watch)
+{
+    assert(watch->phase != WATCH_CLOSED);
+    kube_request_cancel(watch->request);
+    watch->request = NULL;
+    forget_page(watch);
+    watch->version[0] = '\0';
+    watch->synced = false;
+    uv_timer_stop(&watch->timer);
+    start(watch);
+}
+
 bool kube_watch_synced(const struct kube_watch *watch)
 {
     return watch->synced;

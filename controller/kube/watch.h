@@ -41,7 +41,11 @@ int kube_watch_new(uv_loop_t *loop, struct kube_client *client,
  * called from a callback. */
 void kube_watch_free(struct kube_watch *watch);
 
-/* Has a complete list ever been delivered? */
+/* Lists anew, at once: what comes until the next `synced` is as of now or later. Not from a handler
+ * of this watch. */
+void kube_watch_relist(struct kube_watch *watch);
+
+/* Has a complete list been delivered, since it was asked to list anew? */
 bool kube_watch_synced(const struct kube_watch *watch);
 /* What is wrong now, "403: routes.metropolis.dev is forbidden ..."; NULL: nothing. Borrowed until
  * the loop turns. Also logged, once per change. */

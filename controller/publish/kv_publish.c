@@ -77,8 +77,10 @@ static void on_async(uv_async_t *async)
 /* ---- the thread ---- */
 
 /* Under the lock: is there something that the writer would do now? */
-static bool has_work(const struct table *table)
+static bool has_work(const struct kv_publish *publish, const struct table *table)
 {
+    if (table->leadership != publish->leadership)
+        return true;
     switch (table->state) {
     case KV_PUBLISH_LOADED:
         return table->begun;
@@ -95,7 +97,7 @@ static void wait_for_work(struct kv_publish *publish)
     bool work = false;
 
     for (unsigned i = 0; i < publish->table_count; i++)
-        work |= has_work(&publish->tables[i]);
+        work |= has_work(publish, &publish->tables[i]);
     if (work || publish->stop)
         return;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -223,6 +225,16 @@ void kv_publish_free(struct kv_publish *publish)
     uv_close((uv_handle_t *)&publish->async, on_closed);
 }
 
+void kv_publish_lead(struct kv_publish *publish, bool leads)
+{
+    pthread_mutex_lock(&publish->lock);
+    publish->leadership = leads ? ++publish->leaderships : 0;
+    for (unsigned i = 0; i < publish->table_count; i++)
+        publish->tables[i].loaded = publish->tables[i].begun = false;
+    pthread_cond_signal(&publish->wake);
+    pthread_mutex_unlock(&publish->lock);
+}
+
 int kv_publish_set(struct kv_publish *publish, unsigned gateway, struct str key, int64_t generation,
                    struct str value)
 {
@@ -294,6 +306,6 @@ void kv_publish_count(struct kv_publish *publish, unsigned gateway,
 
     pthread_mutex_lock(&publish->lock);
     *ret_counts = table->counts;
-    ret_counts->waiting = table->bucket.dirty;
+    ret_counts->waiting = publish->leadership ? table->bucket.dirty : 0;
     pthread_mutex_unlock(&publish->lock);
 }

@@ -3,11 +3,13 @@
  * Table, One writer. A thread of its own does all the talking; the functions here are called on the
  * loop's thread, never block on the network, and what happened comes back on the loop.
  *
- *      OPENING ──read to its end──▶ LOADED ──kv_publish_begin──▶ IN_CHARGE
- *         ▲                                                        │    │
- *         ├──── bucket unreachable, lost, or written by others ────┘    │ another term in _table
- *         └──── a while later, when that writer has gone quiet ──── DEPOSED
+ *      STANDBY ──kv_publish_lead──▶ OPENING ──read to its end──▶ LOADED ──kv_publish_begin──▶
+ * IN_CHARGE ▲                                                      │    │ └──── bucket unreachable,
+ * lost, written by others ─────┘    │ DEPOSED ◀── another term in _table ──────┘
+ *
+ *      DEPOSED: until told not to lead, and then to lead again.
  *      FOREIGN: the bucket is another owner's; looked at again now and then, never written.
+ *      Told not to lead, each becomes STANDBY.
  */
 #ifndef CONTROLLER_PUBLISH_KV_PUBLISH_H
 #define CONTROLLER_PUBLISH_KV_PUBLISH_H
@@ -24,6 +26,7 @@ struct kv_publish;
 enum { KV_PUBLISH_REASON_MAX = 256 };
 
 enum kv_publish_state {
+    KV_PUBLISH_STANDBY,   /* not ours to write: not even looked at */
     KV_PUBLISH_OPENING,   /* nothing is known of the bucket, or not any more */
     KV_PUBLISH_LOADED,    /* read to its end; waits for kv_publish_begin */
     KV_PUBLISH_IN_CHARGE, /* its writer */
@@ -58,6 +61,9 @@ int kv_publish_new(uv_loop_t *loop, const struct kv_publish_options *options,
 /* Ends the thread (what is in flight is waited for, at most a few seconds); no callback any more.
  * The memory goes once the loop has let go of its handle. NULL is fine. */
 void kv_publish_free(struct kv_publish *publish);
+
+/* Whether to take charge of the buckets; at first not. */
+void kv_publish_lead(struct kv_publish *publish, bool leads);
 
 /* What the key shall hold; value.ptr NULL: nothing. Copied. 0, -ENOMEM. */
 int kv_publish_set(struct kv_publish *publish, unsigned gateway, struct str key, int64_t generation,

@@ -6,11 +6,10 @@
  * last, one write is in flight at a time, and a sequence is only ever learned by reading the bucket
  * to its end or from the server's answer to a write. So whoever wrote last knows the bucket, and
  * everybody else is refused. A refused or unanswered write means "look again" (check): another term
- * in _table: step down; anything else that does not fit: read it all anew.
+ * in _table: deposed; anything else that does not fit: read it all anew.
  *
- * Until the controllers elect a leader (Lease), a deposed one becomes a standby: it takes over
- * again when the bucket has not changed for 15 to 30 s. Two controllers that are both idle take
- * turns, which is loud but harmless.
+ * Who shall write is decided elsewhere (kv_publish_lead). A new leadership begins from nothing: a
+ * term of its own, and the bucket read anew, for another may have written since the last one.
  *
  * A write that JetStream will not take for another reason (limits, no leader) is tried again, with
  * a growing pause, and its reason shown; the Routes' statuses name it.
@@ -26,7 +25,6 @@
 #define CHECK_NS (5 * SECOND_NS)
 #define RETRY_MOST_NS (5 * SECOND_NS)
 #define FOREIGN_NS (30 * SECOND_NS)
-#define STANDBY_NS (15 * SECOND_NS) /* and up to as much again */
 #define TOMBSTONE_NS (3600 * SECOND_NS)
 #define SWEEP_NS (60 * SECOND_NS)
 
@@ -59,6 +57,7 @@ static void log_state(const struct table *table)
                      LOG_TEXT("lineage", table->lineage), LOG_TEXT("term", table->term),
                      LOG_U64("revision", table->last_sequence));
         break;
+    case KV_PUBLISH_STANDBY:
     case KV_PUBLISH_LOADED:
         break;
     case KV_PUBLISH_OPENING:
@@ -109,15 +108,31 @@ static void reopen(struct kv_publish *publish, struct table *table, const char *
     set_state(publish, table, KV_PUBLISH_OPENING, reason);
 }
 
-static void step_down(struct kv_publish *publish, struct table *table)
+/* Forgets what another may change from now on. */
+static void retire(struct kv_publish *publish, struct table *table, enum kv_publish_state state,
+                   const char *reason)
 {
     pthread_mutex_lock(&publish->lock);
     table->loaded = table->begun = false;
     pthread_mutex_unlock(&publish->lock);
-    table->term[0] = '\0';
-    table->unsure = false;
-    table->due_ns = now_ns() + STANDBY_NS + random_u64(&publish->random) % STANDBY_NS;
-    set_state(publish, table, KV_PUBLISH_DEPOSED, "another controller writes this bucket now");
+    table->term[0] = table->stream.created[0] = '\0';
+    table->last_sequence = table->retry_ns = 0;
+    table->unsure = table->new_lineage = false;
+    set_state(publish, table, state, reason);
+}
+
+static void depose(struct kv_publish *publish, struct table *table)
+{
+    retire(publish, table, KV_PUBLISH_DEPOSED, "another controller writes this bucket now");
+}
+
+/* A leadership has begun, or ended, or both. */
+static void follow_leadership(struct kv_publish *publish, struct table *table, uint64_t leadership)
+{
+    table->leadership = leadership;
+    retire(publish, table, KV_PUBLISH_STANDBY, "");
+    if (leadership)
+        reopen(publish, table, "");
 }
 
 /* ---- OPENING: read the bucket to its end ---- */
@@ -235,8 +250,7 @@ static void open_table(struct kv_publish *publish, struct table *table)
     /* In charge until now, and the stream is not a shorter or another one: somebody took over. */
     if (table->term[0] && !table->new_lineage && table->head.term[0] &&
         strcmp(table->head.term, table->term) != 0) {
-        table->last_sequence = last;
-        step_down(publish, table);
+        depose(publish, table);
         return;
     }
     table->last_sequence = last;
@@ -402,8 +416,7 @@ static bool check(struct kv_publish *publish, struct table *table)
         return false;
     }
     if (strcmp(head.term, table->term) != 0) {
-        table->last_sequence = stream.last_sequence;
-        step_down(publish, table);
+        depose(publish, table);
         return false;
     }
     if (stream.last_sequence > table->last_sequence) {
@@ -584,48 +597,37 @@ static bool lead(struct kv_publish *publish, struct table *table)
     return false;
 }
 
-/* ---- DEPOSED: wait until the other is quiet ---- */
-
-static void stand_by(struct kv_publish *publish, struct table *table)
-{
-    struct jetstream_stream stream;
-    int error = jetstream_find_bucket(&publish->jetstream, table->name, &stream);
-
-    if (!error && stream.last_sequence != table->last_sequence) {
-        table->last_sequence = stream.last_sequence;
-        table->due_ns = now_ns() + STANDBY_NS + random_u64(&publish->random) % STANDBY_NS;
-        return;
-    }
-    reopen(publish, table, "");
-}
-
 /* ---- what is due ---- */
 
 bool kv_writer_step(struct kv_publish *publish, struct table *table)
 {
-    uint64_t now = now_ns();
+    uint64_t now = now_ns(), leadership;
     bool begun;
 
+    pthread_mutex_lock(&publish->lock);
+    leadership = publish->leadership;
+    begun = table->begun;
+    pthread_mutex_unlock(&publish->lock);
+    if (leadership != table->leadership) {
+        follow_leadership(publish, table, leadership);
+        return true;
+    }
     switch (table->state) {
+    case KV_PUBLISH_STANDBY:
+    case KV_PUBLISH_DEPOSED:
+        return false;
     case KV_PUBLISH_OPENING:
         if (now < table->due_ns)
             return false;
         open_table(publish, table);
         return table->state != KV_PUBLISH_OPENING;
     case KV_PUBLISH_LOADED:
-        pthread_mutex_lock(&publish->lock);
-        begun = table->begun;
-        pthread_mutex_unlock(&publish->lock);
         if (!begun)
             return false;
         take_charge(publish, table);
         return true;
     case KV_PUBLISH_IN_CHARGE:
         return lead(publish, table);
-    case KV_PUBLISH_DEPOSED:
-        if (now >= table->due_ns)
-            stand_by(publish, table);
-        return table->state != KV_PUBLISH_DEPOSED;
     case KV_PUBLISH_FOREIGN:
         if (now >= table->due_ns)
             reopen(publish, table, table->reason);

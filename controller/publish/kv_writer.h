@@ -38,6 +38,7 @@ struct table {
     uint64_t seen;                       /* lock: the highest sequence that a pod applied of it */
     struct kv_publish_counts counts;     /* lock */
 
+    uint64_t leadership; /* that state is of */
     enum kv_publish_state state;
     char reason[KV_PUBLISH_REASON_MAX];
     struct jetstream_stream stream; /* as last seen; created empty: never */
@@ -59,7 +60,8 @@ struct kv_publish {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    bool stop;                          /* lock */
+    bool stop;                        /* lock */
+    uint64_t leadership, leaderships; /* lock: which one we are in, 0: none; how many there were */
     struct event *events, **events_end; /* lock */
     bool out_of_memory;                 /* lock: an event was lost */
     struct random_source random;        /* the thread's */

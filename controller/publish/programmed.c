@@ -166,8 +166,7 @@ static void emit(struct programmed *programmed, struct item *item, uint64_t now_
     uint64_t hash;
 
     link_remove(&item->fresh);
-    /* Another controller is in charge: what it says counts. */
-    if (item->gateway >= 0 && programmed->gateways[item->gateway].deposed)
+    if (!programmed->leads)
         return;
     programmed_describe(programmed, item, now_ns, &status);
     hash = programmed_hash(&status);
@@ -328,6 +327,14 @@ static void place_item(struct programmed *programmed, struct item *item, int gat
     item->written = -1;
 }
 
+static void remember(struct item *item, const struct compile_memory *memory)
+{
+    item->programmed = memory->generation;
+    item->ready = memory->ready;
+    item->total = memory->total;
+    item->revision = memory->revision;
+}
+
 int programmed_verdict(struct programmed *programmed, const struct compile_verdict *verdict,
                        uint64_t now_ns)
 {
@@ -347,10 +354,7 @@ int programmed_verdict(struct programmed *programmed, const struct compile_verdi
             return -ENOMEM;
         item->generation = item->written = -1;
         item->emitted = 0;
-        item->programmed = verdict->memory.generation;
-        item->ready = verdict->memory.ready;
-        item->total = verdict->memory.total;
-        item->revision = verdict->memory.revision;
+        remember(item, &verdict->memory);
     }
     if (replace(&item->accepted_reason, accepted->reason, sizeof(accepted->reason)) < 0 ||
         replace(&item->accepted_message, accepted->message, sizeof(accepted->message)) < 0)
@@ -391,16 +395,46 @@ static void settle_all(struct programmed *programmed, unsigned gateway, uint64_t
 }
 
 void programmed_state(struct programmed *programmed, unsigned index, enum kv_publish_state state,
-                      const char *reason, uint64_t now_ns)
+                      const char *reason)
 {
     struct gateway *gateway = &programmed->gateways[index];
-    bool retaken = gateway->deposed && state == KV_PUBLISH_IN_CHARGE;
 
     gateway->state = state;
-    gateway->deposed = state == KV_PUBLISH_DEPOSED || (gateway->deposed && !retaken);
     snprintf(gateway->reason, sizeof(gateway->reason), "%s", reason);
-    if (retaken)
-        settle_all(programmed, index, now_ns);
+}
+
+void programmed_lead(struct programmed *programmed, bool leads, uint64_t now_ns)
+{
+    bool begins = leads && !programmed->leads;
+
+    programmed->leads = leads;
+    for (struct map_node *node = begins ? map_next(&programmed->items, NULL) : NULL; node;
+         node = map_next(&programmed->items, node)) {
+        struct item *item = MAP_ELEMENT(node, struct item, node);
+
+        item->written = -1; /* another may have written since */
+        item->emitted = 0;
+        item->seen_ns = now_ns;
+        item->timed = false;
+        link_remove(&item->fresh);
+        settle(programmed, item, now_ns);
+    }
+}
+
+void programmed_stored(struct programmed *programmed, struct str namespace_name, struct str name,
+                       const struct compile_memory *memory, uint64_t now_ns)
+{
+    char key[TABLE_KEY_MAX + 1];
+    int length = table_key_write(namespace_name, name, key);
+    struct item *item = length > 0 ? find_item(programmed, str_make(key, (size_t)length)) : NULL;
+
+    if (!item)
+        return;
+    if (!programmed->leads)
+        remember(item, memory);
+    item->emitted = 0;
+    if (link_alone(&item->fresh))
+        settle(programmed, item, now_ns);
 }
 
 void programmed_lineage(struct programmed *programmed, unsigned index, struct str lineage,

@@ -27,6 +27,15 @@ struct programmed *programmed_new(const struct programmed_gateway *gateways, uns
                                   const struct status_sink *sink);
 void programmed_free(struct programmed *programmed);
 
+/* Whether to tell the sink; at first not. To begin forgets what was told and written before. */
+void programmed_lead(struct programmed *programmed, bool leads, uint64_t now_ns);
+/*
+ * What is stored as this Route's status is not what the sink was told. A leader tells it again; a
+ * standby keeps what it says of Programmed, which the next leader must not lower.
+ */
+void programmed_stored(struct programmed *programmed, struct str namespace_name, struct str name,
+                       const struct compile_memory *memory, uint64_t now_ns);
+
 /* All times: a monotonic clock in nanoseconds that never goes back (uv_hrtime). */
 
 /* 0, -ENOMEM. */
@@ -35,7 +44,7 @@ int programmed_verdict(struct programmed *programmed, const struct compile_verdi
 void programmed_forget(struct programmed *programmed, struct str namespace_name, struct str name);
 
 void programmed_state(struct programmed *programmed, unsigned gateway, enum kv_publish_state state,
-                      const char *reason, uint64_t now_ns);
+                      const char *reason);
 void programmed_lineage(struct programmed *programmed, unsigned gateway, struct str lineage,
                         uint64_t now_ns);
 void programmed_written(struct programmed *programmed, unsigned gateway, struct str key,

@@ -59,7 +59,6 @@ struct gateway {
     struct fleet fleet;
     enum kv_publish_state state;
     char reason[KV_PUBLISH_REASON_MAX];
-    bool deposed; /* another controller took over, and says what the statuses are */
     struct link waiting, rejected;
     bool laggards_changed;
     uint64_t counts[PHASE_COUNT];
@@ -75,6 +74,7 @@ struct programmed {
     struct link fresh;
     uint64_t refresh_ns; /* when lag messages may be written again */
     bool acks_synced;
+    bool leads; /* else another says what the statuses are */
 };
 
 /* The Route's status as it stands. */

@@ -15,9 +15,9 @@ static const char *const phase_names[PHASE_COUNT] = {
 };
 
 static const char *const state_names[] = {
-    [KV_PUBLISH_OPENING] = "opening",        [KV_PUBLISH_LOADED] = "loaded",
-    [KV_PUBLISH_IN_CHARGE] = "in charge",    [KV_PUBLISH_DEPOSED] = "deposed",
-    [KV_PUBLISH_FOREIGN] = "foreign bucket",
+    [KV_PUBLISH_STANDBY] = "standby", [KV_PUBLISH_OPENING] = "opening",
+    [KV_PUBLISH_LOADED] = "loaded",   [KV_PUBLISH_IN_CHARGE] = "in charge",
+    [KV_PUBLISH_DEPOSED] = "deposed", [KV_PUBLISH_FOREIGN] = "foreign bucket",
 };
 
 /* ---- a Route's status ---- */

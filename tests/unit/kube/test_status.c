@@ -270,6 +270,49 @@ static void test_many_failures_at_once_make_one_pause(void **state)
     stop(&f);
 }
 
+static void test_what_waits_or_is_under_way_when_another_leads_is_dropped(void **state)
+{
+    static const struct script_step hold = {"PATCH", NULL, NULL, NULL, SCRIPT_STAYS};
+    struct script_step steps[9];
+    struct fixture f;
+
+    (void)state;
+    for (int i = 0; i < 9; i++)
+        steps[i] = hold;
+    start(&f, steps, 9);
+    write_many(&f, 20);
+    script_run_for(&f.script, 100);
+    assert_int_equal(counters(&f).in_flight, 8);
+    kube_status_drop(f.status);
+    assert_int_equal(counters(&f).in_flight + counters(&f).waiting, 0);
+    script_run_for(&f.script, 100);
+    assert_int_equal(f.script.next, 8);
+    write_many(&f, 1); /* and can be asked for again */
+    script_run_for(&f.script, 100);
+    stop(&f);
+}
+
+static bool never(void *context)
+{
+    (*(unsigned *)context)++;
+    return false;
+}
+
+static void test_whoever_does_not_lead_any_more_writes_nothing(void **state)
+{
+    unsigned times = 0;
+    struct fixture f;
+
+    (void)state;
+    start(&f, NULL, 0);
+    kube_status_guard(f.status, never, &times);
+    observe(&f, ROUTE("10", "1", "{}"));
+    write_status(&f, "u1", wanted("Accepted", 1));
+    script_run_for(&f.script, 100);
+    assert_int_equal(times, 1);
+    stop(&f);
+}
+
 static void test_the_transition_time_moves_only_with_the_status(void **state)
 {
     yyjson_doc *document = yyjson_read(STORED, strlen(STORED), 0);
@@ -326,6 +369,8 @@ int main(void)
         cmocka_unit_test(test_few_are_under_way_at_once),
         cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
+        cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),
+        cmocka_unit_test(test_whoever_does_not_lead_any_more_writes_nothing),
         cmocka_unit_test(test_the_transition_time_moves_only_with_the_status),
         cmocka_unit_test(test_what_is_written_reads_back_as_the_same),
     };

@@ -399,6 +399,29 @@ static void test_a_list_with_an_object_too_large_is_not_complete(void **state)
     free(body);
 }
 
+static void test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_the_end(
+    void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5"),
+         SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "c", "7") END("9"),
+         SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    run_until(&f, "synced");
+    kube_watch_relist(f.watch);
+    assert_false(kube_watch_synced(f.watch));
+    f.done = false;
+    run_until(&f, "-b synced");
+    assert_string_equal(f.heard, "+a@1 +b@2 synced +c@7 -b synced ");
+    assert_true(kube_watch_synced(f.watch));
+    stop(&f);
+}
+
 static void test_a_handler_may_free_the_watch(void **state)
 {
     static const struct script_step steps[] = {
@@ -433,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
         cmocka_unit_test(test_an_object_too_large_is_skipped_and_the_watch_goes_on),
         cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
+        cmocka_unit_test(
+            test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_the_end),
         cmocka_unit_test(test_a_handler_may_free_the_watch),
     };
 

@@ -18,7 +18,7 @@ enum { PATIENCE_MS = 20000 };
 static const char bucket[] = "metropolis-default";
 static const char *const gateway_names[] = {"default"};
 
-/* A controller's half: takes charge whenever the bucket is loaded, as with a complete list. */
+/* A leader's half: takes charge whenever the bucket is loaded, as with a complete list. */
 struct writer {
     uv_loop_t loop;
     struct kv_publish *publish;
@@ -75,6 +75,7 @@ static void open_writer(struct writer *writer, const struct test_server *server,
     assert_int_equal(uv_loop_init(&writer->loop), 0);
     assert_int_equal(kv_publish_new(&writer->loop, &options, &handler, &writer->publish, reason),
                      0);
+    kv_publish_lead(writer->publish, true);
 }
 
 static void close_writer(struct writer *writer)
@@ -283,8 +284,65 @@ static void test_a_deposed_writer_is_refused_and_steps_down(void **state)
     assert_int_equal(second.state, KV_PUBLISH_IN_CHARGE);
     assert_string_equal(look_at(*state, "b").value, "still");
     assert_string_equal(first.lineage, second.lineage);
+    for (int i = 0; i < 300; i++)
+        turn(&first);
+    assert_int_equal(first.state, KV_PUBLISH_DEPOSED); /* until it is told to lead again */
+    kv_publish_lead(first.publish, false);
+    kv_publish_lead(first.publish, true);
+    WAIT_FOR(&first, strcmp(look_at(*state, "a").value, "stale") == 0); /* it is the latest now */
+    assert_int_equal(look_at(*state, "b").entries, 1);
+    WAIT_FOR(&second, second.state == KV_PUBLISH_DEPOSED);
     close_writer(&first);
     close_writer(&second);
+}
+
+static void test_a_standby_does_not_touch_the_bucket_and_takes_over_when_told(void **state)
+{
+    struct writer leader, standby;
+    uint64_t before;
+
+    open_writer(&leader, *state, "me");
+    open_writer(&standby, *state, "me");
+    kv_publish_lead(standby.publish, false);
+    WAIT_FOR(&standby, standby.state == KV_PUBLISH_STANDBY);
+    set(&leader, "a", "one");
+    WAIT_FOR(&leader, leader.written == 1);
+    set(&standby, "a", "two");
+    for (int i = 0; i < 300; i++)
+        turn(&standby);
+    assert_int_equal(standby.state, KV_PUBLISH_STANDBY);
+    assert_int_equal(counts_of(&standby).waiting, 0);
+    assert_string_equal(look_at(*state, "a").value, "one");
+
+    kv_publish_lead(leader.publish, false);
+    WAIT_FOR(&leader, leader.state == KV_PUBLISH_STANDBY);
+    before = counts_of(&leader).writes;
+    kv_publish_lead(standby.publish, true);
+    WAIT_FOR(&standby, standby.written == 1);
+    assert_string_equal(look_at(*state, "a").value, "two");
+    assert_string_equal(leader.lineage, standby.lineage);
+    set(&leader, "a", "three");
+    for (int i = 0; i < 300; i++)
+        turn(&leader);
+    assert_int_equal(counts_of(&leader).writes, before);
+    assert_string_equal(look_at(*state, "a").value, "two");
+    close_writer(&leader);
+    close_writer(&standby);
+}
+
+static void test_a_leadership_that_ends_and_begins_at_once_reads_the_bucket_anew(void **state)
+{
+    struct writer writer;
+
+    open_writer(&writer, *state, "me");
+    set(&writer, "a", "one");
+    WAIT_FOR(&writer, writer.written == 1);
+    kv_publish_lead(writer.publish, false);
+    kv_publish_lead(writer.publish, true);
+    WAIT_FOR(&writer, writer.written == 2); /* told again, for the new leadership */
+    assert_int_equal(counts_of(&writer).takeovers, 2);
+    assert_int_equal(counts_of(&writer).entries, 1);
+    close_writer(&writer);
 }
 
 static void test_an_idle_deposed_writer_finds_out(void **state)
@@ -448,6 +506,8 @@ int main(void)
         SERVER_TEST(test_equal_values_are_not_written_again),
         SERVER_TEST(test_nothing_is_written_or_deleted_before_the_list_is_complete),
         SERVER_TEST(test_a_deposed_writer_is_refused_and_steps_down),
+        SERVER_TEST(test_a_standby_does_not_touch_the_bucket_and_takes_over_when_told),
+        SERVER_TEST(test_a_leadership_that_ends_and_begins_at_once_reads_the_bucket_anew),
         SERVER_TEST(test_an_idle_deposed_writer_finds_out),
         SERVER_TEST(test_a_bucket_of_another_owner_is_never_written),
         SERVER_TEST(test_a_deleted_bucket_comes_back_whole_in_a_new_lineage),

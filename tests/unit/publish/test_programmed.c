@@ -43,7 +43,8 @@ static void open_fixture(struct fixture *fixture, bool has_service)
     *fixture = (struct fixture){.now_ns = 100 * SECONDS};
     fixture->programmed = programmed_new(&gateway, 1, &sink);
     assert_non_null(fixture->programmed);
-    programmed_state(fixture->programmed, 0, KV_PUBLISH_IN_CHARGE, "", fixture->now_ns);
+    programmed_state(fixture->programmed, 0, KV_PUBLISH_IN_CHARGE, "");
+    programmed_lead(fixture->programmed, true, fixture->now_ns);
     programmed_lineage(fixture->programmed, 0, STR_LIT("L1"), fixture->now_ns);
     programmed_acks_synced(fixture->programmed, fixture->now_ns);
 }
@@ -362,7 +363,7 @@ static void test_what_keeps_an_entry_from_being_written_is_named(void **state)
 
     (void)state;
     open_fixture(&f, false);
-    programmed_state(f.programmed, 0, KV_PUBLISH_IN_CHARGE, "not connected to NATS", f.now_ns);
+    programmed_state(f.programmed, 0, KV_PUBLISH_IN_CHARGE, "not connected to NATS");
     accept_route(&f, 1);
     pass(&f, 2 * SECONDS);
     assert_programmed(&f, CONDITION_FALSE, "Unpublished",
@@ -370,22 +371,82 @@ static void test_what_keeps_an_entry_from_being_written_is_named(void **state)
     programmed_free(f.programmed);
 }
 
-static void test_a_deposed_controller_is_silent_until_it_is_in_charge_again(void **state)
+static void test_a_standby_is_silent_and_tells_everything_once_it_leads(void **state)
 {
     struct fixture f;
 
     (void)state;
     open_fixture(&f, false);
+    programmed_lead(f.programmed, false, f.now_ns);
     ack(&f, "gw-1", "L1", 5);
-    programmed_state(f.programmed, 0, KV_PUBLISH_DEPOSED, "another", f.now_ns);
     accept_route(&f, 1);
-    write_route(&f, 1, 5);
-    pass(&f, 5 * SECONDS);
-    programmed_state(f.programmed, 0, KV_PUBLISH_OPENING, "", f.now_ns);
+    verdict_of(&f, "b", 1, -1, CONDITION_FALSE, -1); /* in no table */
     pass(&f, 5 * SECONDS);
     assert_int_equal(f.sink.writes, 0);
-    programmed_state(f.programmed, 0, KV_PUBLISH_IN_CHARGE, "", f.now_ns);
+    programmed_lead(f.programmed, true, f.now_ns);
+    write_route(&f, 1, 5);
+    assert_int_equal(f.sink.writes, 2);
+    assert_int_equal(f.sink.status.programmed.status, CONDITION_TRUE);
+    programmed_free(f.programmed);
+}
+
+static void store(struct fixture *fixture, int64_t generation)
+{
+    const struct compile_memory memory = {generation, 3, 3, 7};
+
+    programmed_stored(fixture->programmed, STR_LIT("ns"), STR_LIT("a"), &memory, fixture->now_ns);
+}
+
+static void test_a_true_of_the_leader_before_is_not_lowered(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, false);
+    programmed_lead(f.programmed, false, f.now_ns);
+    accept_route(&f, 1);
+    accept_route(&f, 2);
+    store(&f, 2); /* by the leader of then */
+    pass(&f, 60 * SECONDS);
+    programmed_lead(f.programmed, true, f.now_ns);
     assert_int_equal(f.sink.writes, 1);
+    assert_programmed(&f, CONDITION_TRUE, "Programmed", "3/3 pods, revision 7");
+    write_route(&f, 2, 9); /* no pod has acked yet */
+    pass(&f, 10 * SECONDS);
+    assert_int_equal(f.sink.writes, 1);
+    programmed_free(f.programmed);
+}
+
+static void test_a_new_leader_waits_a_second_before_it_shows_lag(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, false);
+    programmed_lead(f.programmed, false, f.now_ns);
+    ack(&f, "gw-1", "L1", 5);
+    accept_route(&f, 1);
+    pass(&f, 60 * SECONDS);
+    ack(&f, "gw-1", "L1", 5);
+    programmed_lead(f.programmed, true, f.now_ns);
+    pass(&f, 500 * MS);
+    assert_int_equal(f.sink.writes, 0);
+    write_route(&f, 1, 5);
+    assert_int_equal(f.sink.writes, 1);
+    assert_int_equal(f.sink.status.programmed.status, CONDITION_TRUE);
+    programmed_free(f.programmed);
+}
+
+static void test_a_status_that_another_wrote_is_told_again(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, false);
+    program_route(&f);
+    assert_int_equal(f.sink.writes, 1);
+    store(&f, -1);
+    assert_int_equal(f.sink.writes, 2);
     assert_int_equal(f.sink.status.programmed.status, CONDITION_TRUE);
     programmed_free(f.programmed);
 }
@@ -444,7 +505,10 @@ int main(void)
         cmocka_unit_test(test_with_a_service_its_ready_pods_count_even_before_they_ack),
         cmocka_unit_test(test_an_invalid_update_says_what_still_serves),
         cmocka_unit_test(test_what_keeps_an_entry_from_being_written_is_named),
-        cmocka_unit_test(test_a_deposed_controller_is_silent_until_it_is_in_charge_again),
+        cmocka_unit_test(test_a_standby_is_silent_and_tells_everything_once_it_leads),
+        cmocka_unit_test(test_a_true_of_the_leader_before_is_not_lowered),
+        cmocka_unit_test(test_a_new_leader_waits_a_second_before_it_shows_lag),
+        cmocka_unit_test(test_a_status_that_another_wrote_is_told_again),
         cmocka_unit_test(test_scaling_pods_writes_no_status),
         cmocka_unit_test(test_sequences_out_of_order_complete_in_order),
     };
