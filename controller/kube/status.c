@@ -499,7 +499,8 @@ void kube_status_guard(struct kube_status *status, bool (*may_write)(void *conte
 void kube_status_drop(struct kube_status *status)
 {
     for (struct map_node *node = map_next(&status->entries, NULL);
-         node && (status->queue.first || status->aside.first || status->in_flight); node = map_next(&status->entries, node))
+         node && (status->queue.first || status->aside.first || status->in_flight);
+         node = map_next(&status->entries, node))
         settle(MAP_ELEMENT(node, struct entry, node));
 }
 

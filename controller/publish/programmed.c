@@ -20,6 +20,9 @@
 #define SECOND_NS 1000000000ull
 #define LAG_SHOWN_NS (1 * SECOND_NS)
 #define REFRESH_NS (5 * SECOND_NS)
+#define RETELL_NS                                                                  \
+    (30 * SECOND_NS) /* two who write the same statuses shall not chase each other \
+                      */
 
 enum { REFRESH_ITEMS_MAX = 64 };
 
@@ -430,11 +433,14 @@ void programmed_stored(struct programmed *programmed, struct str namespace_name,
 
     if (!item)
         return;
-    if (!programmed->leads)
+    if (!programmed->leads) {
         remember(item, memory);
-    item->emitted = 0;
-    if (link_alone(&item->fresh))
         settle(programmed, item, now_ns);
+    } else if (link_alone(&item->fresh) && now_ns >= item->retell_ns) {
+        item->retell_ns = now_ns + RETELL_NS;
+        item->emitted = 0;
+        emit(programmed, item, now_ns);
+    }
 }
 
 void programmed_lineage(struct programmed *programmed, unsigned index, struct str lineage,

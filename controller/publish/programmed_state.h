@@ -47,11 +47,12 @@ struct item {
     unsigned ready, total;
     uint64_t revision; /* of the last transition */
 
-    struct link turn;  /* in the gateway's waiting or rejected list; alone: in none */
-    struct link fresh; /* in the list of those that have not shown this generation yet */
-    uint64_t seen_ns;  /* when this generation was first seen */
-    bool timed;        /* counts in the histogram */
-    uint64_t emitted;  /* hash of what the sink got last; 0: nothing */
+    struct link turn;   /* in the gateway's waiting or rejected list; alone: in none */
+    struct link fresh;  /* in the list of those that have not shown this generation yet */
+    uint64_t seen_ns;   /* when this generation was first seen */
+    bool timed;         /* counts in the histogram */
+    uint64_t retell_ns; /* when it may be told again because another wrote the status */
+    uint64_t emitted;   /* hash of what the sink got last; 0: nothing */
 };
 
 struct gateway {

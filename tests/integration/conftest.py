@@ -59,7 +59,8 @@ class Stack:
             program.wait_ready()
 
     def new_controller(self, name="controller"):
-        return Controller(self.directory, self.nats.url, "--kubeconfig", self.kubeconfig, name=name)
+        # One cluster for all stacks, which shall not wait for each other's leader.
+        return Controller(self.directory, self.nats.url, "--kubeconfig", self.kubeconfig, "--lease", "none", name=name)
 
     def worker(self, **options):
         self.workers.append(Worker(self.nats.url, **options))

@@ -145,7 +145,7 @@ def test_every_container_is_locked_down_and_only_who_needs_it_has_a_token(name):
     ({"gateways": [{"replicas": 2}]}, "missing property 'name'"),
     ({"gateways": [{"name": "Shop"}]}, "/gateways/0/name"),
     ({"gateways": [{"name": "a"}, {"name": "a"}]}, '"a" is there twice'),
-    ({"controller": {"replicas": 2}}, "/controller/replicas"),
+    ({"controller": {"replicas": 10}}, "/controller/replicas"),
     ({"image": {"digest": "sha256:12"}}, "/image/digest"),
     ({"nats": {"replicas": 2}}, "must be one of 1, 3"),
     ({"nats": {"enabled": False}}, "set nats.external.urls"),

@@ -361,7 +361,7 @@ static void test_who_resigns_gives_the_lease_back_and_lets_another_go_first(void
 static void test_without_a_watch_it_looks_every_now_and_then(void **state)
 {
     static const struct script_step steps[] = {
-        {WATCH, "403 Forbidden", NULL, "{\"code\":403}", SCRIPT_ENDS},
+        {WATCH, "403 Forbidden", "Retry-After: 60\r\n", "{\"code\":403}", SCRIPT_ENDS},
         {READ, "200 OK", NULL, LEASE("5", "other", "3600", ""), SCRIPT_ENDS},
         {READ, "200 OK", NULL, LEASE("5", "other", "3600", ""), SCRIPT_ENDS},
         {READ, "200 OK", NULL, LEASE("6", "", "1", ""), SCRIPT_ENDS},

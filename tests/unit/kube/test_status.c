@@ -280,14 +280,14 @@ static void test_what_waits_or_is_under_way_when_another_leads_is_dropped(void *
     for (int i = 0; i < 9; i++)
         steps[i] = hold;
     start(&f, steps, 9);
-    write_many(&f, 20);
+    write_many(&f, 0, 20);
     script_run_for(&f.script, 100);
     assert_int_equal(counters(&f).in_flight, 8);
     kube_status_drop(f.status);
     assert_int_equal(counters(&f).in_flight + counters(&f).waiting, 0);
     script_run_for(&f.script, 100);
     assert_int_equal(f.script.next, 8);
-    write_many(&f, 1); /* and can be asked for again */
+    write_many(&f, 0, 1); /* and can be asked for again */
     script_run_for(&f.script, 100);
     stop(&f);
 }

@@ -448,6 +448,11 @@ static void test_a_status_that_another_wrote_is_told_again(void **state)
     store(&f, -1);
     assert_int_equal(f.sink.writes, 2);
     assert_int_equal(f.sink.status.programmed.status, CONDITION_TRUE);
+    store(&f, -1); /* again, at once: the two do not chase each other */
+    assert_int_equal(f.sink.writes, 2);
+    pass(&f, 60 * SECONDS);
+    store(&f, -1);
+    assert_int_equal(f.sink.writes, 3);
     programmed_free(f.programmed);
 }
 

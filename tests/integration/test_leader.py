@@ -1,0 +1,297 @@
+"""Two controllers and one Lease: who leads, who takes over and when, and that a leader of yesterday
+changes nothing. Real NATS, one server or a cluster of three, a real API server and two gateways."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import threading
+import time
+import uuid
+
+import nats
+import pytest
+import yaml
+
+from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all, subject_of
+
+EXPIRY_S = 15  # of a Lease that nobody renews
+BUCKET = "KV_metropolis-default"
+
+
+class Group:
+    """Controllers that share a Lease, and what they work on."""
+
+    def __init__(self, directory, kubeconfig, servers=1):
+        self.directory, self.kubeconfig = directory, kubeconfig
+        self.lease = f"test-{uuid.uuid4().hex[:8]}"
+        ports = [free_port() for _ in range(servers)]
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        self.servers = [
+            NatsServer(directory, f"nats-{i}",
+                       f'cluster {{ name: test, listen: "127.0.0.1:{port}", routes: [{routes}] }}' if servers > 1 else "")
+            for i, port in enumerate(ports)
+        ]
+        for server in self.servers:
+            server.start()
+        self.url = ",".join(server.url for server in self.servers)
+        self.replicas = servers
+        self.programs, self.workers = [], []
+        self.gateways = [self.start(Gateway(directory, self.url, f"gw-{i}")) for i in range(2)]
+        self.controllers = [self.start(self.controller(f"controller-{i}")) for i in range(2)]
+        for program in self.programs:
+            program.wait_ready()
+        eventually(self.leader)
+
+    def start(self, program):
+        self.programs.append(program.start())
+        return program
+
+    def controller(self, name, *args, kubeconfig=None):
+        return Controller(self.directory, self.url, "--kubeconfig", kubeconfig or self.kubeconfig, "--lease", self.lease,
+                          "--nats-replicas", self.replicas, *args, name=name)
+
+    def leader(self):
+        """The one that leads, None when there is none; more would be a failure of the test."""
+        leaders = [c for c in self.controllers if c.running and leads(c)]
+        assert len(leaders) < 2
+        return leaders[0] if leaders else None
+
+    def standby(self):
+        return next(c for c in self.controllers if c is not self.leader())
+
+    def worker(self, subject):
+        self.workers.append(Worker(self.servers[0].url))
+        self.workers[-1].serve(subject, subject_of)
+
+    def served(self, path, host):
+        return [g.get(path, host).content for g in self.gateways]
+
+    def bucket(self):
+        """(last sequence, term, number of keys, deleted ones too) of the table, as the server has it."""
+        async def look():
+            client = await nats.connect(self.url.split(","))
+            try:
+                stream = client.jetstream()
+                info = await stream.stream_info(BUCKET, subjects_filter="$KV.metropolis-default.route.>")
+                head = await stream.get_last_msg(BUCKET, "$KV.metropolis-default._table")
+                return info.state.last_seq, json.loads(head.data)["term"], len(info.state.subjects or {})
+            finally:
+                await client.close()
+        return asyncio.run(look())
+
+    def close(self):
+        for worker in self.workers:
+            worker.close()
+        for program in self.controllers:
+            program.signal(signal.SIGCONT) if program.running else None
+        stop_all([*self.gateways, *self.programs[2:], *self.servers])
+
+
+def leads(controller):
+    return controller.metric("leader_election_master_status") == 1
+
+
+def takes_over(controller, within_s):
+    """Until it leads and is in charge of the table; the time that this took."""
+    start = time.monotonic()
+    eventually(lambda: leads(controller) and "not" not in controller.get_admin("/readyz").text
+               and controller.metric("metropolis_controller_terms_total") >= 1, within_s)
+    return time.monotonic() - start
+
+
+def programmed(kubectl, name, generation=1):
+    eventually(lambda: (kubectl.condition(name, "Programmed") or [""])[0::3] == ("True", generation), 2 * PATIENCE_S)
+
+
+@pytest.fixture
+def new_group(tmp_path, kubeconfig):
+    made = []
+
+    def make(servers=1):
+        made.append(Group(tmp_path, kubeconfig, servers))
+        return made[-1]
+
+    yield make
+    for group in made:
+        group.close()
+
+
+def test_one_leads_and_the_other_is_ready_and_writes_nothing(new_group, kubectl):
+    group = new_group()
+    leader, standby = group.leader(), group.standby()
+    group.worker("lead.>")
+    kubectl.apply(route("lead", "/lead/x", hostnames=["lead.test"]))
+    programmed(kubectl, "lead")
+    assert group.served("/lead/x", "lead.test") == [b"lead.x.GET"] * 2
+    assert "leader: this one" in leader.get_admin("/readyz").text
+    ready = standby.get_admin("/readyz")
+    holder = json.loads(kubectl("get", "lease", group.lease, "-n", "default", "-o", "json").stdout)["spec"]["holderIdentity"]
+    assert ready.status_code == 200 and f"standby: the leader is {holder}" in ready.text
+    assert holder in leader.get_admin("/readyz").text
+    for metric in ("metropolis_controller_writes_total", "metropolis_controller_terms_total",
+                   "metropolis_kube_status_written_total", "metropolis_kube_events_written_total"):
+        assert standby.metric(metric) == 0, metric
+    assert standby.metric("metropolis_controller_entries_waiting") == 0
+    assert standby.metric("metropolis_controller_routes") >= 1  # it follows
+
+
+def test_a_leader_that_is_stopped_hands_over_at_once_and_no_status_is_lowered(new_group, kubectl):
+    group = new_group()
+    leader, standby = group.leader(), group.standby()
+    group.worker("stop.>")
+    kubectl.apply(route("stop", "/stop/x", hostnames=["stop.test"]))
+    programmed(kubectl, "stop")
+    before = kubectl.route("stop")
+    leader.signal(signal.SIGTERM)
+    took_s = takes_over(standby, PATIENCE_S)
+    print(f"takeover after SIGTERM: {took_s * 1000:.0f} ms")
+    assert took_s < 5 or BUILD.name != "release"
+    assert leader.stop() == 0
+    kubectl.apply(route("next", "/stop/y", hostnames=["stop.test"]))
+    programmed(kubectl, "next")
+    assert group.served("/stop/y", "stop.test") == [b"stop.y.GET"] * 2
+    assert kubectl.route("stop")["status"] == before["status"]
+    spec = json.loads(kubectl("get", "lease", group.lease, "-n", "default", "-o", "json").stdout)["spec"]
+    assert spec["leaseTransitions"] == 1 and spec["leaseDurationSeconds"] == EXPIRY_S
+    # A new one, in the place of the first, stands by.
+    leader.start().wait_ready()
+    assert not leads(leader) and leads(standby)
+
+
+def test_a_leader_that_is_killed_is_followed_when_its_lease_has_expired(new_group, kubectl):
+    group = new_group()
+    leader, standby = group.leader(), group.standby()
+    leader.kill()
+    kubectl.apply(route("late", "/late", hostnames=["late.test"]))
+    took_s = takes_over(standby, EXPIRY_S + PATIENCE_S)
+    print(f"takeover after SIGKILL: {took_s:.1f} s")
+    assert took_s > EXPIRY_S - 4  # it was renewed every 2 s
+    programmed(kubectl, "late")
+
+
+@pytest.mark.parametrize("servers", [1, 3])
+def test_a_leader_that_was_suspended_writes_nothing_when_it_wakes_up(new_group, kubectl, servers):
+    group = new_group(servers)
+    first, second = group.leader(), group.standby()
+    group.worker("sleep.>")
+    for name in ("kept", "changed", "deleted"):
+        kubectl.apply(route(name, f"/{name}", f"sleep.{name}", hostnames=["sleep.test"]))
+        programmed(kubectl, name)
+    writes = first.metric("metropolis_controller_writes_total")
+    first.signal(signal.SIGSTOP)
+    # It hears of these only after it has woken up.
+    kubectl.apply(route("changed", "/changed", "sleep.anew", hostnames=["sleep.test"]))
+    kubectl.apply(route("added", "/added", "sleep.added", hostnames=["sleep.test"]))
+    kubectl("delete", "route.metropolis.dev", "deleted")
+    takes_over_while_stopped(second)
+    programmed(kubectl, "changed", 2)
+    programmed(kubectl, "added")
+    assert group.served("/changed", "sleep.test") == [b"sleep.anew"] * 2
+    assert all(g.get("/deleted", "sleep.test").status_code == 404 for g in group.gateways)
+    before = group.bucket()
+    statuses = {name: kubectl.route(name)["status"] for name in ("kept", "changed", "added")}
+
+    first.signal(signal.SIGCONT)
+    eventually(lambda: first.ready() and "standby: the leader is" in first.get_admin("/readyz").text)
+    time.sleep(6)  # longer than it takes to look at the table again
+    assert group.leader() is second
+    assert group.bucket() == before  # not one sequence more, the same term
+    assert first.metric("metropolis_controller_writes_total") == writes
+    assert {name: kubectl.route(name)["status"] for name in statuses} == statuses
+
+    kubectl.apply(route("after", "/after", "sleep.after", hostnames=["sleep.test"]))
+    programmed(kubectl, "after")
+    assert group.bucket() == (before[0] + 1, before[1], before[2] + 1)
+    # And it can lead again, with all that happened meanwhile.
+    second.signal(signal.SIGTERM)
+    eventually(lambda: leads(first))
+    kubectl.apply(route("again", "/again", "sleep.again", hostnames=["sleep.test"]))
+    programmed(kubectl, "again")
+    for name, body in (("kept", b"sleep.kept"), ("changed", b"sleep.anew"), ("added", b"sleep.added"), ("again", b"sleep.again")):
+        assert group.served(f"/{name}", "sleep.test") == [body] * 2
+    assert all(g.get("/deleted", "sleep.test").status_code == 404 for g in group.gateways)
+    assert group.bucket()[2] == before[2] + 2
+
+
+def takes_over_while_stopped(second):
+    """The first answers no question while it is stopped."""
+    eventually(lambda: leads(second), EXPIRY_S + PATIENCE_S)
+
+
+class Pipe:
+    """A way to the API server that can be cut."""
+
+    def __init__(self, server):
+        self.target = server.removeprefix("https://").split(":")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.open, self.sockets = True, []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.open:
+                client.close()
+                continue
+            server = socket.create_connection((self.target[0], int(self.target[1])))
+            self.sockets += [client, server]
+            for a, b in ((client, server), (server, client)):
+                threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
+
+    def copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self):
+        self.open = False
+        for end in self.sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.sockets.clear()
+
+    def mend(self):
+        self.open = True
+
+    def close(self):
+        self.cut()
+        self.listener.close()
+
+
+def test_a_leader_cut_off_from_the_api_server_gives_way_and_comes_back_as_standby(new_group, kubectl, tmp_path):
+    group = new_group()
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify").stdout)
+    pipe = Pipe(config["clusters"][0]["cluster"]["server"])
+    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{pipe.port}"
+    piped = tmp_path / "piped.kubeconfig"
+    piped.write_text(yaml.safe_dump(config))
+    for old in group.controllers:
+        old.stop()
+    first, second = group.controllers = [group.controller("piped", kubeconfig=piped), group.controller("direct")]
+    group.start(first).wait_ready()
+    eventually(lambda: leads(first))
+    group.start(second).wait_ready()
+    kubectl.apply(route("before", "/before", hostnames=["cut.test"]))
+    programmed(kubectl, "before")
+    pipe.cut()
+    start = time.monotonic()
+    eventually(lambda: not leads(first))
+    assert 5 < time.monotonic() - start < 14  # before anybody else may lead
+    assert first.get_admin("/readyz").status_code == 503
+    kubectl("delete", "route.metropolis.dev", "before")
+    takes_over(second, EXPIRY_S + PATIENCE_S)
+    eventually(lambda: all(g.get("/before", "cut.test").status_code == 404 for g in group.gateways))
+    before = group.bucket()
+    pipe.mend()
+    eventually(lambda: first.ready() and "standby: the leader is" in first.get_admin("/readyz").text, 2 * PATIENCE_S)
+    assert group.bucket() == before
+    pipe.close()
