@@ -258,8 +258,7 @@ static enum problem send_request(struct exchange *exchange, const struct plan *p
     /* The one check right before every publish (DESIGN, safety rule 4). */
     if (subject_validate(plan->subject) < 0)
         return PROBLEM_BAD_TARGET;
-    exchange->slot =
-        nats_client_request(nats, plan->subject, plan->block, exchange->request->body, exchange);
+    exchange->slot = nats_client_request(nats, plan->subject, plan->block, plan->body, exchange);
     if (exchange->slot >= 0)
         return PROBLEM_NONE;
     switch (exchange->slot) {
@@ -438,6 +437,35 @@ static enum problem problem_of(enum http_reply_fault fault)
     return PROBLEM_BAD_REPLY;
 }
 
+/* The reply of a worker of metropolis 0.1, which has no headers to speak of. */
+static enum problem translate(struct exchange *exchange, struct http_response *response)
+{
+    static const struct http_header type = {STR_LIT("Content-Type"), STR_LIT("application/json")};
+    struct metropolis_v1 *translator = exchange->all->planner.translator;
+    int code = metropolis_v1_reply(translator, response->body, &response->status, &response->body);
+
+    response->headers = &type;
+    response->header_count = response->body.len > 0;
+    response->content_length = (struct str){0};
+    return code == 0 ? PROBLEM_NONE : code == -ENOMEM ? PROBLEM_INTERNAL : PROBLEM_BAD_REPLY;
+}
+
+/* A micro service's error without a body: its text becomes one, where the Route allows it. */
+static void show_error(struct exchange *exchange, struct http_response *response)
+{
+    static const struct http_header type = {STR_LIT("Content-Type"),
+                                            STR_LIT("application/problem+json")};
+    struct exchanges *all = exchange->all;
+
+    buffer_clear(&all->problem, PROBLEM_BYTES_MAX);
+    if (problem_write_service(response->status, all->reply.service_error_text, exchange->request_id,
+                              &all->problem) < 0)
+        return;
+    response->headers = &type;
+    response->header_count = 1;
+    response->body = buffer_view(&all->problem);
+}
+
 void exchange_on_reply(void *owner, const struct nats_reply *message)
 {
     struct exchange *exchange = owner;
@@ -470,7 +498,14 @@ void exchange_on_reply(void *owner, const struct nats_reply *message)
         .content_length = reply->content_length,
     };
 
-    answer(exchange, &response, NULL);
+    if (exchange->hit.rule->codec == ROUTE_CODEC_METROPOLIS_V1)
+        problem = translate(exchange, &response);
+    else if (reply->service_error && exchange->hit.rule->shows_errors && !message->payload.len)
+        show_error(exchange, &response);
+    if (problem)
+        fail(exchange, problem);
+    else
+        answer(exchange, &response, NULL);
 }
 
 void exchange_on_failure(void *owner, enum nats_failure failure)

@@ -31,6 +31,7 @@ void planner_done(struct planner *planner)
     buffer_done(&planner->block);
     buffer_done(&planner->params);
     buffer_done(&planner->canonical);
+    metropolis_v1_free(planner->translator);
 }
 
 void planner_reset(struct planner *planner)
@@ -298,13 +299,41 @@ static enum problem address(struct planner *planner, struct plan *plan)
     return PROBLEM_NONE;
 }
 
+/* For a worker of metropolis 0.1: no block, the query as the payload, and one token more. */
+static enum problem translate(struct planner *planner, struct str query, struct plan *plan)
+{
+    struct str worker;
+    int code;
+
+    if (!planner->translator)
+        planner->translator = metropolis_v1_new();
+    code = planner->translator
+               ? metropolis_v1_request(planner->translator, query, &plan->body, &worker)
+               : -ENOMEM;
+    if (!code && worker.len) {
+        code = subject_append_token(planner->subject, plan->subject.len, worker);
+        plan->subject.len = code < 0 ? 0 : (size_t)code;
+    }
+    if (code == -EINVAL)
+        plan->detail = "The query is not percent-encoded UTF-8, or its _worker holds a control "
+                       "character.";
+    return code >= 0         ? PROBLEM_NONE
+           : code == -EINVAL ? PROBLEM_BAD_TARGET
+           : code == -ENOMEM ? PROBLEM_INTERNAL
+                             : PROBLEM_TARGET_TOO_LONG;
+}
+
 enum problem planner_fill(struct planner *planner, const struct http_request *request,
                           const struct origin *origin, int64_t now_ms, struct plan *plan)
 {
     enum problem problem = address(planner, plan);
 
-    if (!problem)
-        problem = encode(planner, request, origin, now_ms, plan);
+    if (problem)
+        return problem;
+    if (plan->hit.rule->codec == ROUTE_CODEC_METROPOLIS_V1)
+        return translate(planner, request->query, plan);
+    problem = encode(planner, request, origin, now_ms, plan);
     plan->block = buffer_view(&planner->block);
+    plan->body = request->body;
     return problem;
 }

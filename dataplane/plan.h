@@ -9,6 +9,7 @@
 #include "dataplane/http/parse.h"
 #include "dataplane/origin.h"
 #include "lib/route/route_match.h"
+#include "lib/wire/metropolis_v1.h"
 #include "lib/wire/subject.h"
 
 enum {
@@ -17,7 +18,7 @@ enum {
 
 struct plan {
     struct route_hit hit;
-    struct str subject, block;
+    struct str subject, block, body;
     uint64_t
         left_ms; /* until the client gets 504: the rule's timeout, unless the caller says less */
     uint32_t allowed;   /* with PROBLEM_BAD_METHOD: bit 1 << method */
@@ -30,6 +31,7 @@ struct planner {
     struct str segments[PLAN_SEGMENTS_MAX];
     size_t segment_count;
     char subject[SUBJECT_MAX];
+    struct metropolis_v1 *translator; /* made for the first rule that asks for it */
     uint64_t dice; /* state of the generator that weighs backends; need not be unpredictable */
     uint64_t fields_dropped, match_troubles; /* counters */
 };

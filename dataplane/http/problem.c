@@ -5,6 +5,11 @@
 #include "dataplane/http/problem.h"
 
 #include <assert.h>
+#include <errno.h>
+
+#include "lib/base/utf8.h"
+
+enum { SERVICE_TEXT_MAX = 1024 };
 
 static const struct problem_text texts[PROBLEM_COUNT] = {
     [PROBLEM_BAD_REQUEST] = {400, "bad-request", "Malformed request",
@@ -100,18 +105,28 @@ const struct problem_text *problem_describe(enum problem problem)
     return &texts[problem];
 }
 
-/* The table's texts hold quotes at most. */
-static int append_text(struct buffer *out, const char *text)
+/* text: without control characters. */
+static int append_text(struct buffer *out, struct str text)
 {
     int code = 0;
 
-    for (const char *c = text; *c && !code; c++) {
-        if (*c == '"')
+    for (size_t i = 0; i < text.len && !code; i++) {
+        if (text.ptr[i] == '"' || text.ptr[i] == '\\')
             code = buffer_append_byte(out, '\\');
         if (!code)
-            code = buffer_append_byte(out, *c);
+            code = buffer_append_byte(out, text.ptr[i]);
     }
     return code;
+}
+
+/* What follows the detail. */
+static int append_end(struct buffer *out, const char *reason, struct str request_id)
+{
+    int code = buffer_printf(out, "\",\"reason\":\"%s\"", reason);
+
+    if (!code && request_id.len)
+        code = buffer_printf(out, ",\"requestId\":\"" STR_FMT "\"", STR_ARG(request_id));
+    return code ? code : buffer_append_str(out, STR_LIT("}\n"));
 }
 
 int problem_write(enum problem problem, const char *detail, struct str request_id,
@@ -124,10 +139,25 @@ int problem_write(enum problem problem, const char *detail, struct str request_i
                              text->reason, text->title, text->status);
 
     if (!code)
-        code = append_text(out, detail ? detail : text->detail);
+        code = append_text(out, str_from(detail ? detail : text->detail));
+    return code ? code : append_end(out, text->reason, request_id);
+}
+
+int problem_write_service(unsigned status, struct str text, struct str request_id,
+                          struct buffer *out)
+{
+    int code;
+
+    if (!utf8_valid(text))
+        return -EINVAL;
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.ptr[i] < 0x20)
+            return -EINVAL;
+    code = buffer_printf(out,
+                         "{\"type\":\"urn:metropolis:problem:service-error\",\"title\":\"Error of "
+                         "the service\",\"status\":%u,\"detail\":\"",
+                         status);
     if (!code)
-        code = buffer_printf(out, "\",\"reason\":\"%s\"", text->reason);
-    if (!code && request_id.len)
-        code = buffer_printf(out, ",\"requestId\":\"" STR_FMT "\"", STR_ARG(request_id));
-    return code ? code : buffer_append_str(out, STR_LIT("}\n"));
+        code = append_text(out, utf8_cut(text, SERVICE_TEXT_MAX));
+    return code ? code : append_end(out, "service-error", request_id);
 }

@@ -57,4 +57,8 @@ const struct problem_text *problem_describe(enum problem problem);
 int problem_write(enum problem problem, const char *detail, struct str request_id,
                   struct buffer *out);
 
+/* The body of a worker's own error, which says no more than its text. -EINVAL: it is no text. */
+int problem_write_service(unsigned status, struct str text, struct str request_id,
+                          struct buffer *out);
+
 #endif

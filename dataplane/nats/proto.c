@@ -181,18 +181,20 @@ int proto_write_publish(struct buffer *out, struct str subject, struct str reply
                   block.len + payload.len;
     char *start, *at;
 
-    assert(block.len > 0 && block.len + payload.len <= UINT32_MAX);
+    assert(block.len + payload.len <= UINT32_MAX);
     start = at = buffer_reserve(out, most);
     if (!at)
         return buffer_length(out) + most > out->limit ? -ENOBUFS : -ENOMEM;
-    at = put(at, STR_LIT("HPUB "));
+    at = put(at, block.len ? STR_LIT("HPUB ") : STR_LIT("PUB "));
     at = put(at, subject);
     *at++ = ' ';
     at = put(at, reply_prefix);
     at = put(at, reply_token);
     *at++ = ' ';
-    at = put_number(at, block.len);
-    *at++ = ' ';
+    if (block.len) {
+        at = put_number(at, block.len);
+        *at++ = ' ';
+    }
     at = put_number(at, block.len + payload.len);
     at = put(at, STR_LIT("\r\n"));
     at = put(at, block);

@@ -115,6 +115,9 @@ struct route_backend {
     uint32_t weight;
 };
 
+/* How what crosses to and from the backends is written. */
+enum route_codec { ROUTE_CODEC_DEFAULT, ROUTE_CODEC_METROPOLIS_V1 };
+
 struct route_rule {
     struct str name;
     const struct route_match *matches; /* at least one */
@@ -126,6 +129,8 @@ struct route_rule {
     uint32_t retry_attempts, retry_backoff_ms; /* after the first; 0: none */
     uint32_t in_flight_max;                    /* requests of one server; 0: no limit */
     uint16_t index;                            /* among its Route's rules */
+    uint8_t codec;                             /* enum route_codec */
+    bool shows_errors; /* the texts of workers' errors reach whoever asked */
 };
 
 struct route {

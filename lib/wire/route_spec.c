@@ -338,6 +338,16 @@ static int read_backends(const struct json_reader *reader, const struct json_pla
     return 0;
 }
 
+/* Metropolis 0.1 spells the method in lower case, and there is only one. */
+static void lower_method(struct route_target *target)
+{
+    struct route_part *parts = (struct route_part *)target->parts;
+
+    for (size_t i = 0; i < target->part_count; i++)
+        if (parts[i].kind == ROUTE_PART_METHOD)
+            parts[i] = (struct route_part){.kind = ROUTE_PART_LITERAL, .text = STR_LIT("get")};
+}
+
 /* The targets of one match: what each backend's subject means for its path. */
 static int compile_match(const struct json_reader *reader, const struct json_place *place,
                          struct route *route, const struct route_rule *rule, size_t match_index)
@@ -364,6 +374,8 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
             json_refuse(reader, derived ? &path : &subject, STR_FMT, STR_ARG(error));
         if (r < 0)
             return r;
+        if (rule->codec == ROUTE_CODEC_METROPOLIS_V1)
+            lower_method(&targets[i]);
     }
     match->targets = targets;
     return 0;
@@ -374,8 +386,8 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
 static int read_rule(const struct json_reader *reader, const struct json_place *place,
                      yyjson_val *value, struct route *route, struct route_rule *rule)
 {
-    static const char *const names[] = {"name",    "matches", "backends",
-                                        "timeout", "retry",   "limits"};
+    static const char *const names[] = {"name",  "matches", "backends", "timeout",
+                                        "retry", "limits",  "codec",    "serviceErrors"};
     enum { FIELDS = sizeof(names) / sizeof(names[0]) };
     struct json_place places[FIELDS];
     yyjson_val *fields[FIELDS];
@@ -396,6 +408,10 @@ static int read_rule(const struct json_reader *reader, const struct json_place *
         r = route_spec_read_retry(reader, &places[4], fields[4], rule);
     if (r >= 0 && fields[5])
         r = route_spec_read_limits(reader, &places[5], fields[5], rule);
+    if (r >= 0 && fields[6])
+        r = route_spec_read_codec(reader, &places[6], fields[6], rule);
+    if (r >= 0 && fields[7])
+        r = route_spec_read_errors(reader, &places[7], fields[7], rule);
     for (size_t i = 0; i < rule->match_count && r >= 0; i++)
         r = compile_match(reader, place, route, rule, i);
     return r;

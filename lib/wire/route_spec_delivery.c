@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define CODEC_V1 "metropolis/v1"
+#define ERRORS_SHOW "Show"
+
 /* ---- durations ---- */
 
 /* A GEP-2257 duration: one to four numbers of at most five digits, each with its unit. */
@@ -125,6 +128,58 @@ int route_spec_read_limits(const struct json_reader *reader, const struct json_p
     return 0;
 }
 
+/* Metropolis 0.1 knew GET, and no other. */
+static int require_get(const struct json_reader *reader, const struct json_place *rule_place,
+                       struct route_rule *rule)
+{
+    for (size_t i = 0; i < rule->match_count; i++) {
+        struct route_match *match = (struct route_match *)&rule->matches[i];
+        struct json_place list = {.parent = rule_place, .name = "matches"};
+        struct json_place item = {.parent = &list, .index = i};
+        struct json_place place = {.parent = &item, .name = "method"};
+
+        if (match->method == ROUTE_METHOD_ANY)
+            match->method = ROUTE_METHOD_GET;
+        if (match->method != ROUTE_METHOD_GET)
+            return json_refuse(reader, &place,
+                               "codec metropolis/v1 has no method but GET: write GET, or leave it "
+                               "out");
+    }
+    return 0;
+}
+
+int route_spec_read_codec(const struct json_reader *reader, const struct json_place *place,
+                          yyjson_val *value, struct route_rule *rule)
+{
+    struct str text;
+    int r = json_string(reader, place, value, 1, 32, &text);
+
+    if (r < 0)
+        return r;
+    if (!str_equal(text, STR_LIT(CODEC_V1)))
+        return json_refuse(reader, place,
+                           "\"" STR_FMT "\" is no codec: write " CODEC_V1 ", or leave it out for "
+                           "HTTP over NATS",
+                           STR_ARG(text));
+    rule->codec = ROUTE_CODEC_METROPOLIS_V1;
+    return require_get(reader, place->parent, rule);
+}
+
+int route_spec_read_errors(const struct json_reader *reader, const struct json_place *place,
+                           yyjson_val *value, struct route_rule *rule)
+{
+    struct str text;
+    int r = json_string(reader, place, value, 1, 32, &text);
+
+    if (r < 0)
+        return r;
+    rule->shows_errors = str_equal(text, STR_LIT(ERRORS_SHOW));
+    if (!rule->shows_errors && !str_equal(text, STR_LIT("Hide")))
+        return json_refuse(reader, place, "\"" STR_FMT "\" is neither Show nor Hide",
+                           STR_ARG(text));
+    return 0;
+}
+
 /* ---- writing ---- */
 
 static bool add_retry(yyjson_mut_doc *doc, yyjson_mut_val *rule_value,
@@ -160,6 +215,12 @@ bool route_spec_write_delivery(const struct route_rule *rule, yyjson_mut_doc *do
 {
     if (rule->timeout_ms != ROUTE_TIMEOUT_DEFAULT_MS &&
         !add_duration(doc, rule_value, "timeout", rule->timeout_ms))
+        return false;
+    if (rule->codec == ROUTE_CODEC_METROPOLIS_V1 &&
+        !yyjson_mut_obj_add_str(doc, rule_value, "codec", CODEC_V1))
+        return false;
+    if (rule->shows_errors &&
+        !yyjson_mut_obj_add_str(doc, rule_value, "serviceErrors", ERRORS_SHOW))
         return false;
     return add_retry(doc, rule_value, rule) && add_limits(doc, rule_value, rule);
 }

@@ -1,5 +1,6 @@
 /*
- * route_spec_delivery: what a rule says of how its requests are delivered: timeout, retry, limits.
+ * route_spec_delivery: what a rule says of how its requests are delivered: timeout, retry, limits,
+ * codec, serviceErrors.
  * Part of route_spec, apart from it for its size; read and written side by side.
  */
 #ifndef LIB_WIRE_ROUTE_SPEC_DELIVERY_H
@@ -14,6 +15,11 @@ int route_spec_read_timeout(const struct json_reader *reader, const struct json_
 int route_spec_read_retry(const struct json_reader *reader, const struct json_place *place,
                           yyjson_val *value, struct route_rule *rule);
 int route_spec_read_limits(const struct json_reader *reader, const struct json_place *place,
+                           yyjson_val *value, struct route_rule *rule);
+/* After the matches; a match without a method gets the only one that the codec has. */
+int route_spec_read_codec(const struct json_reader *reader, const struct json_place *place,
+                          yyjson_val *value, struct route_rule *rule);
+int route_spec_read_errors(const struct json_reader *reader, const struct json_place *place,
                            yyjson_val *value, struct route_rule *rule);
 
 /* Adds all of them, but for defaults; false: no memory. */

@@ -145,6 +145,9 @@ BAD = {
                             'from "1ms" to "1m"'),
     "retry on a status": ("rules: [{matches: [{path: {value: /a}}], retry: {codes: [503]}}]",
                           'unknown field "spec.rules[0].retry.codes"'),
+    "another method than the codec has": (
+        "rules: [{matches: [{path: {value: /a}, method: POST}], codec: metropolis/v1}]", "no method but GET"),
+    "unknown codec": ("rules: [{matches: [{path: {value: /a}}], codec: metropolis/v2}]", "metropolis/v1"),
     "limit of 0": ("rules: [{matches: [{path: {value: /a}}], limits: {inFlight: 0}}]",
                    "greater than or equal to 1"),
     "timeout of 0": ("rules: [{matches: [{path: {value: /a}}], timeout: 0s}]",
@@ -190,6 +193,8 @@ GOOD = {
     "regular expression": path_rule("RegularExpression", "/v[0-9]+/.*", SUBJECT),
     "timeouts": "rules: [{matches: [{path: {value: /a}}], timeout: 1m30s500ms}]",
     "retry": "rules: [{matches: [{path: {value: /a}}], retry: {attempts: 3, backoff: 1m}}]",
+    "a codec": "rules: [{matches: [{path: {value: /a}}], codec: metropolis/v1}]",
+    "service errors": "rules: [{matches: [{path: {value: /a}}], serviceErrors: Show}]",
     "a limit": "rules: [{matches: [{path: {value: /a}}], limits: {inFlight: 100}}]",
     "the longest timeout": "rules: [{matches: [{path: {value: /a}}], timeout: 1h}]",
     "the widest": json.dumps({

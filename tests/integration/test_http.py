@@ -214,6 +214,20 @@ def test_a_service_error_of_a_micro_worker_is_its_status(serve, worker, gw):
     assert answer.status_code == 404 and "secret text" not in answer.text
 
 
+def test_the_text_of_a_service_error_is_shown_where_the_route_says_so(serve, worker, gw):
+    document = route("shown", "/shown")
+    document["spec"]["rules"][0]["serviceErrors"] = "Show"
+    serve(document)
+    headers = {"Nats-Service-Error": 'no "such" order', "Nats-Service-Error-Code": "404"}
+    replies = [(b"", headers), (b"mine", headers), (b"", {"Metropolis-Status": "404", **headers})]
+    worker.serve("shown.GET", lambda m: replies[len(worker.seen) - 1])
+    answer = gw.get("/shown")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    assert answer.json()["detail"] == 'no "such" order'
+    assert gw.get("/shown").text == "mine"  # a body of its own
+    assert gw.get("/shown").text == ""  # the worker speaks HTTP over NATS: it has said all
+
+
 @pytest.mark.parametrize("size", [0, 1, 1000, 65536, 900_000])
 def test_bodies_cross_unchanged_in_both_directions(serve, worker, gw, size):
     serve(route("body", "/body", method="POST"))

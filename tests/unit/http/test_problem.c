@@ -44,6 +44,29 @@ static void every_problem_is_json_with_all_members(void **state)
     }
 }
 
+static void a_service_error_says_its_text_and_nothing_that_is_none(void **state)
+{
+    struct buffer out;
+    yyjson_doc *doc;
+    yyjson_val *root;
+
+    (void)state;
+    buffer_init(&out, 4096);
+    assert_int_equal(
+        problem_write_service(404, STR_LIT("no \"a\\b\" \xC3\xA9"), STR_LIT("id-1"), &out), 0);
+    doc = yyjson_read(buffer_view(&out).ptr, buffer_length(&out), 0);
+    root = yyjson_doc_get_root(doc);
+    assert_string_equal(text_of(root, "detail"), "no \"a\\b\" \xC3\xA9");
+    assert_string_equal(text_of(root, "reason"), "service-error");
+    assert_int_equal(yyjson_get_int(yyjson_obj_get(root, "status")), 404);
+    yyjson_doc_free(doc);
+    buffer_clear(&out, 0);
+    assert_true(problem_write_service(404, STR_LIT("\xE9"), STR_LIT("id-1"), &out) < 0);
+    assert_true(problem_write_service(404, STR_LIT("a\tb"), STR_LIT("id-1"), &out) < 0);
+    assert_int_equal(buffer_length(&out), 0);
+    buffer_done(&out);
+}
+
 static void reasons_are_unique_and_fit_a_urn_and_a_label(void **state)
 {
     (void)state;
@@ -71,6 +94,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_json_with_all_members),
+        cmocka_unit_test(a_service_error_says_its_text_and_nothing_that_is_none),
         cmocka_unit_test(reasons_are_unique_and_fit_a_urn_and_a_label),
         cmocka_unit_test(only_what_did_not_run_invites_a_retry),
     };

@@ -154,6 +154,19 @@ static void a_publish_is_written_as_a_whole_or_not_at_all(void **state)
     }
 }
 
+static void a_publish_without_a_block_is_a_plain_one(void **state)
+{
+    struct buffer out;
+
+    (void)state;
+    buffer_init(&out, 200);
+    assert_int_equal(proto_write_publish(&out, STR_LIT("a.b"), STR_LIT("_M.x."), STR_LIT("tok"),
+                                         (struct str){0}, STR_LIT("{}")),
+                     0);
+    assert_str(buffer_view(&out), "PUB a.b _M.x.tok 2\r\n{}\r\n");
+    buffer_done(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +174,7 @@ int main(void)
         cmocka_unit_test(garbage_is_refused),
         cmocka_unit_test(an_endless_line_is_refused),
         cmocka_unit_test(a_publish_is_written_as_a_whole_or_not_at_all),
+        cmocka_unit_test(a_publish_without_a_block_is_a_plain_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

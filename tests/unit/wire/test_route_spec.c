@@ -100,6 +100,13 @@ static void specs_are_written_normalised_and_read_back_equal(void **state)
          "'retry':{'backoff':'1m','attempts':10},'timeout':'1h'}]}",
          "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s',"
          "'retry':{'attempts':10,'backoff':'60s'},'limits':{'inFlight':1000000}}]}"},
+        /* a codec with one method; what is the default */
+        {"{'rules':[{'codec':'metropolis/v1','serviceErrors':'Hide','matches':[{'path':{'value':"
+         "'/a'}}]}]}",
+         "{'rules':[{'matches':[{'path':{'value':'/a'},'method':'GET'}],'codec':'metropolis/"
+         "v1'}]}"},
+        {"{'rules':[{'serviceErrors':'Show','matches':[{'path':{'value':'/a'}}]}]}",
+         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'serviceErrors':'Show'}]}"},
         /* weights, a regular expression, the open mapping */
         {"{'gateway':'edge','rules':[{'backends':[{'weight':0,'subject':'a'},"
          "{'subject':'{path...}.{method}','weight':1000000}]}]}",
@@ -250,6 +257,11 @@ static const char *const bad_specs[][2] = {
     {"P:{'value':'/_INBOX/x'}", "reserved"},
     {"P:{'value':'/1/2/3/4/5/6/7/8/9/0/1/2/3/4/5/6/7/8/9/0/1/2/3/4/5/6/7/8/9/0/1/2/3'}",
      "more than 32 segments"},
+    {"R:'codec':'metropolis/v2'", "write metropolis/v1"},
+    {"R:'serviceErrors':'show'", "neither Show nor Hide"},
+    {"{'rules':[{'codec':'metropolis/v1','matches':[{'path':{'value':'/a'}},{'path':{'value':'/b'},"
+     "'method':'POST'}]}]}",
+     "rules[0].matches[1].method: codec metropolis/v1 has no method but GET"},
     {"M:'method':'get'", "matches[0].method: \"get\" is no method"},
     {"M:'method':'CONNECT'", "write GET, HEAD"},
     {"M:'headers':[{'name':'a'}]", "headers[0]: needs name and value"},
