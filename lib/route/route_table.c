@@ -278,23 +278,79 @@ static bool conditions_equal(const struct route_condition *a, size_t a_count,
     return true;
 }
 
-/* At one node two patterns hold for the same paths when this and, of regular expressions, the text
- * are equal. "/{rest...}" asks what the Prefix "/" asks: every path has a segment. */
-static enum route_ending asked_ending(const struct route_match *match)
+/* Of two that end at one node: do they hold for the same paths? Every path has a segment, so
+ * "/{rest...}" takes what the Prefix "/" takes. */
+static bool paths_equal(const struct route_match *a, const struct route_match *b)
 {
-    enum route_ending ending = route_match_ending(match);
+    enum route_ending one = route_match_ending(a), other = route_match_ending(b);
 
-    return ending == ROUTE_ENDING_REST && route_match_depth(match) == 0 ? ROUTE_ENDING_PREFIX
-                                                                        : ending;
+    if (one == other)
+        return one != ROUTE_ENDING_REGEX || str_equal(a->path, b->path);
+    return route_match_depth(a) == 0 && (one == ROUTE_ENDING_REST || one == ROUTE_ENDING_PREFIX) &&
+           (other == ROUTE_ENDING_REST || other == ROUTE_ENDING_PREFIX);
 }
 
-static bool matches_equal(const struct route_match *a, const struct route_match *b)
+/* Are all of some among others? Both are sorted. */
+static bool conditions_among(const struct route_condition *some, size_t count,
+                             const struct route_condition *others, size_t other_count)
 {
-    return asked_ending(a) == asked_ending(b) &&
-           (a->path_type != ROUTE_PATH_REGEX || str_equal(a->path, b->path)) &&
-           a->method == b->method &&
-           conditions_equal(a->headers, a->header_count, b->headers, b->header_count) &&
-           conditions_equal(a->params, a->param_count, b->params, b->param_count);
+    size_t found = 0;
+
+    for (size_t i = 0; i < other_count && found < count; i++)
+        found += str_equal(some[found].name, others[i].name) &&
+                 str_equal(some[found].value, others[i].value);
+    return found == count;
+}
+
+/* Does wide hold, its path aside, for every request that narrow holds for? */
+static bool holds_where(const struct route_match *wide, const struct route_match *narrow)
+{
+    bool method = wide->method == ROUTE_METHOD_ANY || wide->method == narrow->method ||
+                  (wide->method == ROUTE_METHOD_GET && narrow->method == ROUTE_METHOD_HEAD);
+
+    return method &&
+           conditions_among(wide->headers, wide->header_count, narrow->headers,
+                            narrow->header_count) &&
+           conditions_among(wide->params, wide->param_count, narrow->params, narrow->param_count);
+}
+
+/* Of two that end at one node. Of those with one ending the one that asks for more goes first, so
+ * only equals are rivals. */
+static enum route_rivalry rivalry_at_node(const struct route_match *first,
+                                          const struct route_match *second)
+{
+    enum route_ending one = route_match_ending(first), other = route_match_ending(second);
+
+    if (!paths_equal(first, second))
+        return ROUTE_NO_RIVALS;
+    if (one == other)
+        return first->method == second->method &&
+                       conditions_equal(first->headers, first->header_count, second->headers,
+                                        second->header_count) &&
+                       conditions_equal(first->params, first->param_count, second->params,
+                                        second->param_count)
+                   ? ROUTE_RIVALS_EQUAL
+                   : ROUTE_NO_RIVALS;
+    if (one < other)
+        return holds_where(first, second) ? ROUTE_RIVAL_FIRST : ROUTE_NO_RIVALS;
+    return holds_where(second, first) ? ROUTE_RIVAL_SECOND : ROUTE_NO_RIVALS;
+}
+
+enum route_rivalry route_match_rivalry(const struct route_match *first,
+                                       const struct route_match *second)
+{
+    size_t depth = route_match_depth(first);
+
+    if (depth != route_match_depth(second))
+        return ROUTE_NO_RIVALS;
+    for (size_t i = 0; i < depth; i++) {
+        const struct route_segment *one = &first->segments[i], *other = &second->segments[i];
+
+        if (one->kind != other->kind ||
+            (one->kind == ROUTE_SEGMENT_LITERAL && !str_equal(one->text, other->text)))
+            return ROUTE_NO_RIVALS;
+    }
+    return rivalry_at_node(first, second);
 }
 
 /* The node where the match ends under this hostname, or NULL. */
@@ -320,16 +376,20 @@ static const struct route_node *table_find_node(const struct route_table *table,
 
 void route_table_each_rival(const struct route_table *table, const struct route *route,
                             const struct route_match *match, struct str hostname,
-                            bool (*visit)(void *context, const struct route *rival), void *context)
+                            bool (*visit)(void *context, const struct route *rival, bool wins),
+                            void *context)
 {
     const struct route_node *node = table_find_node(table, hostname, match);
     const struct route_list *list = node ? node->list : NULL;
 
     for (uint32_t i = 0; i < route_list_count(list); i++) {
         const struct route_entry *entry = &list->entries[i];
+        enum route_rivalry rivalry = rivalry_at_node(entry->match, match);
+        bool wins = rivalry == ROUTE_RIVAL_FIRST ||
+                    (rivalry == ROUTE_RIVALS_EQUAL && route_compare_age(entry->route, route) < 0);
 
-        if (!str_equal(entry->route->label, route->label) && matches_equal(entry->match, match) &&
-            !visit(context, entry->route))
+        if (rivalry != ROUTE_NO_RIVALS && !str_equal(entry->route->label, route->label) &&
+            !visit(context, entry->route, wins))
             return;
     }
 }

@@ -41,12 +41,22 @@ int route_table_apply(const struct route_table *base, const struct route_change 
 size_t route_table_count(const struct route_table *table); /* Routes */
 
 /*
- * Calls visit for every match of another Route in the table that asks exactly the same of a request
- * as this match (host, path, method, conditions), best first. Of such matches only the first can
- * ever win. The route itself need not be in the table. Stops when visit returns false.
+ * How two matches stand to each other, their hosts aside. EQUAL: they ask exactly the same, so the
+ * older Route's wins, or the earlier of one Route. FIRST, SECOND: this one takes whatever the other
+ * asks for, and goes before it. NONE: each can win.
+ */
+enum route_rivalry { ROUTE_NO_RIVALS, ROUTE_RIVALS_EQUAL, ROUTE_RIVAL_FIRST, ROUTE_RIVAL_SECOND };
+enum route_rivalry route_match_rivalry(const struct route_match *first,
+                                       const struct route_match *second);
+
+/*
+ * Calls visit for every match of another Route in the table that is a rival of this one under a
+ * hostname, best first. wins: that one takes all that this one asks for; else it is the other way
+ * round. The route itself need not be in the table. Stops when visit returns false.
  */
 void route_table_each_rival(const struct route_table *table, const struct route *route,
                             const struct route_match *match, struct str hostname,
-                            bool (*visit)(void *context, const struct route *rival), void *context);
+                            bool (*visit)(void *context, const struct route *rival, bool wins),
+                            void *context);
 
 #endif

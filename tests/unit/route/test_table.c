@@ -337,11 +337,12 @@ static void removing_routes_leaves_nothing_behind(void **state)
         route_unref(add[i].after);
 }
 
-static bool note_rival(void *context, const struct route *rival)
+static bool note_rival(void *context, const struct route *rival, bool wins)
 {
     struct line *line = context;
 
-    line_add(line, "%s" STR_FMT, line->used ? " " : "", STR_ARG(rival->label));
+    line_add(line, "%s" STR_FMT "%s", line->used ? " " : "", STR_ARG(rival->label),
+             wins ? "+" : "");
     return line->used < 20;
 }
 
@@ -369,21 +370,25 @@ static void rivals_ask_exactly_the_same(void **state)
     static const struct {
         const char *line, *rivals;
     } questions[] = {
-        {"a/1 3 h.com GET exact:/p", "a/3 a/2"},
-        {"a/2 2 h.com GET exact:/p", "a/3 a/1"},
+        {"a/1 3 h.com GET exact:/p", "a/3+ a/2+"},
+        {"a/2 2 h.com GET exact:/p", "a/3+ a/1"},
         {"a/3 1 h.com GET template:/p", "a/2 a/1"},
-        {"a/2 2 *.com GET exact:/p", "a/4"},
-        {"x/x 1 h.com ANY exact:/p", "a/5"},
-        {"x/x 1 h.com GET exact:/p h:a=1", "a/6"},
+        {"a/2 2 *.com GET exact:/p", "a/4+"},
+        {"x/x 1 h.com ANY exact:/p", "a/5+"},
+        {"x/x 1 h.com GET exact:/p h:a=1", "a/6+"},
         {"x/x 1 h.com GET exact:/p h:a=2", ""},
         {"x/x 1 h.com GET exact:/p h:b=1", ""},
-        {"x/x 1 h.com GET exact:/p q:a=1", "a/7"},
-        {"x/x 1 h.com GET template:/p/{z}", "a/8 a/9"},
+        {"x/x 1 h.com GET exact:/p q:a=1", "a/7+"},
+        {"x/x 1 h.com GET template:/p/{z}", "a/8+ a/9+"},
         {"b/1 1 h.com GET prefix:/p", ""},
         {"b/2 1 h.com GET template:/p/{rest...}", ""},
-        {"b/3 1 - GET prefix:/", "b/4"},
-        {"x/x 1 - GET template:/{all...}", "b/4 b/3"},
-        {"x/x 1 - GET regex:/a.", "b/5 b/6"},
+        {"b/3 1 - GET prefix:/", "b/4+"},
+        {"x/x 1 - GET template:/{all...}", "b/4+ b/3"},
+        {"x/x 9 - ANY template:/{all...}", "b/3"},
+        {"x/x 1 - ANY prefix:/", ""},
+        {"x/x 1 - HEAD prefix:/ h:a=1", "b/4+"},
+        {"x/x 1 - GET template:/{all...} h:a=1", ""},
+        {"x/x 1 - GET regex:/a.", "b/5+ b/6"},
         {"x/x 1 - GET exact:/nowhere", ""},
         {"x/x 1 i.com GET exact:/p", ""},
         {"x/x 1 h.com GET template:/p/{z} q:a=1", ""},
@@ -414,9 +419,9 @@ static void rivals_ask_exactly_the_same(void **state)
         route_unref(changes[i].after);
 }
 
-static bool stop_at_once(void *context, const struct route *rival)
+static bool stop_at_once(void *context, const struct route *rival, bool wins)
 {
-    (void)rival;
+    (void)rival, (void)wins;
     ++*(int *)context;
     return false;
 }

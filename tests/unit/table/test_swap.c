@@ -137,8 +137,9 @@ struct reader {
 };
 
 /* All Routes of a table: one. */
-static bool keep_rival(void *context, const struct route *rival)
+static bool keep_rival(void *context, const struct route *rival, bool wins)
 {
+    (void)wins;
     *(const struct route **)context = rival;
     return false;
 }

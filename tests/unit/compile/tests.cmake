@@ -1,0 +1,1 @@
+unit_test(compile verdict controller_pipeline)
