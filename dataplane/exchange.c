@@ -5,12 +5,12 @@
  * in its connection's buffer until it is answered.
  *
  * Each exchange ends exactly once: by its reply, by a failure of the connection to NATS, by its
- * time-out, or with its client. The last two tell nats_client to forget the slot, so that no reply
+ * time-out, or with its client. The last two tell nats_lanes to forget the ticket, so that no reply
  * can reach an exchange that has ended.
  *
- * Without a slot an exchange waits for its turn to be sent again: only after "no responders", which
- * alone proves that nothing ran. Everything is then made anew from the request, but what was found:
- * the Route is pinned, the table need not be.
+ * Without a ticket an exchange waits for its turn to be sent again: only after "no responders",
+ * which alone proves that nothing ran. Everything is then made anew from the request, but what was
+ * found: the Route is pinned, the table need not be.
  */
 #include "dataplane/exchange.h"
 
@@ -40,9 +40,10 @@ struct exchange {
     struct route_hit hit; /* its route is NULL until matched */
     uint64_t version;     /* of the table it began under */
     uint64_t started_ns, deadline_ms;
-    uint64_t load; /* key of the load that it counts in; 0: none */
+    uint64_t load; /* key of the load that it counts in; 0: not matched, or refused */
     uint32_t retries;
-    int slot; /* of nats_client; -1: none */
+    int ticket;    /* of nats_lanes; -1: none */
+    uint32_t sent; /* bytes, with that ticket */
     struct str request_id;
     char id[129], trace[ORIGIN_TRACE_BYTES]; /* trace: for retries */
     struct buffer subject;                   /* for the access log */
@@ -112,7 +113,7 @@ static struct exchange *begin(struct exchanges *all, struct conn *conn,
     exchange->started_ns = uv_hrtime();
     exchange->load = 0;
     exchange->retries = 0;
-    exchange->slot = -1;
+    exchange->ticket = -1;
     exchange->request_id = (struct str){0};
     buffer_clear(&exchange->subject, SUBJECT_MAX);
     conn->owner = exchange;
@@ -230,20 +231,22 @@ static void answer_problem(struct exchange *exchange, enum problem problem, cons
 
 /* ---- the page to read ---- */
 
+static struct load *load_of(const struct exchange *exchange)
+{
+    return loads_get(&exchange->all->loads, exchange->load);
+}
+
 /* Limits are shared out evenly, as loops share nothing. */
 static enum problem admit(struct exchange *exchange)
 {
     struct exchanges *all = exchange->all;
     unsigned loops = all->wiring.loop_count;
     uint32_t max = exchange->hit.rule->in_flight_max;
-    struct load *load;
+    struct load *load = loads_get(&all->loads, load_key(&exchange->hit));
 
-    if (max == 0)
-        return PROBLEM_NONE;
-    load = loads_get(&all->loads, load_key(&exchange->hit));
     if (!load)
         return PROBLEM_OVERLOADED;
-    if (load->in_flight >= (max + loops - 1) / loops)
+    if (max > 0 && load->in_flight >= (max + loops - 1) / loops)
         return PROBLEM_LIMITED;
     load->in_flight++;
     exchange->load = load->key;
@@ -252,23 +255,33 @@ static enum problem admit(struct exchange *exchange)
 
 static enum problem send_request(struct exchange *exchange, const struct plan *plan)
 {
-    struct exchanges *all = exchange->all;
-    struct nats_client *nats = all->wiring.nats;
+    struct nats_lanes *nats = exchange->all->wiring.nats;
+    struct load *load = load_of(exchange);
+    const struct nats_request request = {
+        .subject = plan->subject,
+        .block = plan->block,
+        .payload = plan->body,
+        .reply_bytes = load->reply_bytes,
+        .owner = exchange,
+    };
 
     /* The one check right before every publish (DESIGN, safety rule 4). */
     if (subject_validate(plan->subject) < 0)
         return PROBLEM_BAD_TARGET;
-    exchange->slot = nats_client_request(nats, plan->subject, plan->block, plan->body, exchange);
-    if (exchange->slot >= 0)
-        return PROBLEM_NONE;
-    switch (exchange->slot) {
+    exchange->ticket = nats_lanes_request(nats, &request, load->key, load_is_stuck(load));
+    switch (exchange->ticket) {
     case -ENOTCONN:
         return PROBLEM_NATS_DOWN;
     case -EMSGSIZE:
-        return plan->block.len > nats_client_max_payload(nats) ? PROBLEM_HEAD_TOO_LARGE
-                                                               : PROBLEM_BODY_TOO_LARGE;
-    default:
+        return plan->block.len > nats_lanes_max_payload(nats) ? PROBLEM_HEAD_TOO_LARGE
+                                                              : PROBLEM_BODY_TOO_LARGE;
+    case -EBUSY:
         return PROBLEM_OVERLOADED;
+    default:
+        assert(exchange->ticket >= 0);
+        exchange->sent = (uint32_t)(request.block.len + request.payload.len);
+        load_sent(load, exchange->sent);
+        return PROBLEM_NONE;
     }
 }
 
@@ -473,7 +486,8 @@ void exchange_on_reply(void *owner, const struct nats_reply *message)
     struct http_reply *reply = &all->reply;
     enum problem problem;
 
-    exchange->slot = -1;
+    exchange->ticket = -1;
+    load_answered(load_of(exchange), exchange->sent, message->block.len + message->payload.len);
     problem = message->has_reply_subject
                   ? PROBLEM_UNSUPPORTED_REPLY
                   : problem_of(http_reply_decode(message->block, message->payload, reply));
@@ -512,7 +526,8 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
 {
     struct exchange *exchange = owner;
 
-    exchange->slot = -1;
+    exchange->ticket = -1;
+    load_ended(load_of(exchange), exchange->sent);
     switch (failure) {
     case NATS_FAILURE_NOT_SENT:
         fail(exchange, PROBLEM_NATS_DOWN);
@@ -526,29 +541,36 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
     }
 }
 
+/* Nobody waits for the reply any more. */
+static void give_up(struct exchange *exchange)
+{
+    nats_lanes_forget(exchange->all->wiring.nats, exchange->ticket);
+    exchange->ticket = -1;
+    load_given_up(load_of(exchange), exchange->sent);
+}
+
 static void on_expired(void *context, struct conn *conn)
 {
-    struct exchanges *all = context;
     struct exchange *exchange = conn->owner;
 
-    if (exchange->slot < 0) {
+    (void)context;
+    if (exchange->ticket < 0) {
         retry(exchange);
         return;
     }
-    nats_client_forget(all->wiring.nats, exchange->slot);
-    exchange->slot = -1;
+    give_up(exchange);
     answer_problem(exchange, PROBLEM_TIMEOUT, NULL, (struct str){0});
 }
 
 static void on_gone(void *context, struct conn *conn)
 {
-    struct exchanges *all = context;
     struct exchange *exchange = conn->owner;
 
+    (void)context;
     if (!exchange)
         return;
-    if (exchange->slot >= 0)
-        nats_client_forget(all->wiring.nats, exchange->slot);
+    if (exchange->ticket >= 0)
+        give_up(exchange);
     end(exchange);
 }
 
@@ -567,10 +589,10 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
                                          &planner->scratch, &origin) < 0)
         return true; /* judged when it is complete */
     problem = planner_match(planner, all->view.table, request, origin.host, &plan);
-    if (!problem && !nats_client_connected(all->wiring.nats))
+    if (!problem && !nats_lanes_connected(all->wiring.nats))
         problem = PROBLEM_NATS_DOWN;
     if (!problem && !request->chunked &&
-        request->content_length > nats_client_max_payload(all->wiring.nats))
+        request->content_length > nats_lanes_max_payload(all->wiring.nats))
         problem = PROBLEM_BODY_TOO_LARGE;
     if (!problem)
         return true;

@@ -11,7 +11,7 @@
 #include "dataplane/http/conn.h"
 #include "dataplane/http/peers.h"
 #include "dataplane/loop/access_log.h"
-#include "dataplane/nats/client.h"
+#include "dataplane/nats/lanes.h"
 #include "dataplane/table/swap.h"
 #include "lib/base/metrics.h"
 
@@ -28,7 +28,7 @@ struct exchange_counters {
 /* All borrowed, for as long as the exchanges. */
 struct exchange_wiring {
     struct http_server *server;
-    struct nats_client *nats;
+    struct nats_lanes *nats;
     struct swap *swap;
     unsigned loop, loop_count;
     const struct peers *trusted;
@@ -49,7 +49,7 @@ void exchanges_version(const struct exchanges *exchanges, uint64_t *ret_number,
                        uint64_t *ret_revision);
 const struct exchange_counters *exchanges_counters(struct exchanges *exchanges);
 
-/* For nats_client: owner is an exchange. */
+/* For nats_lanes: owner is an exchange. */
 void exchange_on_reply(void *owner, const struct nats_reply *reply);
 void exchange_on_failure(void *owner, enum nats_failure failure);
 

@@ -10,7 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BITS = 14, SIZE = 1 << BITS };
+enum {
+    BITS = 14,
+    SIZE = 1 << BITS,
+    REPLY_BYTES_FIRST = 4096, /* until something is known */
+    REPLY_DECAY = 64,         /* replies, in which the excess shrinks to a third */
+    OWED_MAX = 1024 * 1024,   /* more than a worker that keeps up owes, bodies apart; a server
+                               * stalls from 48 MB on, of all loops and pods together */
+    GIVEN_UP_MAX = 64 * 1024 * 1024, /* a server keeps no more for a worker */
+    GIVEN_UP_DECAY = 16,
+};
 
 static_assert(LOADS_MAX == SIZE / 4 * 3, "searches stay short");
 
@@ -78,7 +87,42 @@ struct load *loads_get(struct loads *loads, uint64_t key)
             return NULL;
         load = find(loads->table, key);
     }
-    *load = (struct load){.key = key};
+    *load = (struct load){.key = key, .reply_bytes = REPLY_BYTES_FIRST};
     loads->used++;
     return load;
+}
+
+/* ---- what it owes ---- */
+
+void load_sent(struct load *load, uint32_t bytes)
+{
+    load->unanswered += bytes;
+}
+
+void load_ended(struct load *load, uint32_t bytes)
+{
+    assert(load->unanswered >= bytes);
+    load->unanswered -= bytes;
+}
+
+void load_answered(struct load *load, uint32_t bytes, size_t reply_bytes)
+{
+    load_ended(load, bytes);
+    load->given_up -= (load->given_up + GIVEN_UP_DECAY - 1) / GIVEN_UP_DECAY;
+    if (reply_bytes >= load->reply_bytes)
+        load->reply_bytes = (uint32_t)(reply_bytes < UINT32_MAX ? reply_bytes : UINT32_MAX);
+    else
+        load->reply_bytes -= (load->reply_bytes - (uint32_t)reply_bytes) / REPLY_DECAY;
+}
+
+void load_given_up(struct load *load, uint32_t bytes)
+{
+    load_ended(load, bytes);
+    if (load->given_up < GIVEN_UP_MAX)
+        load->given_up += bytes;
+}
+
+bool load_is_stuck(const struct load *load)
+{
+    return load->unanswered + load->given_up > OWED_MAX;
 }

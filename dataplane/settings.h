@@ -29,8 +29,8 @@ struct settings {
     const char *nats_ca, *nats_cert, *nats_key; /* NULL: none */
     bool nats_tls_first;
     const char *nats_js_domain, *nats_inbox_prefix;
-    uint64_t in_flight_max;    /* requests of a loop */
-    uint64_t nats_pending_max; /* bytes of a loop */
+    uint64_t in_flight_max;    /* requests of a connection to NATS */
+    uint64_t nats_pending_max; /* bytes of one */
     struct http_settings http; /* per loop */
     char host_name[HOST_NAME_MAX + 1];
 };

@@ -19,6 +19,12 @@
 #include "dataplane/loop/listener.h"
 #include "lib/base/log.h"
 
+enum {
+    /* A server cuts off a connection for which 64 MB wait. */
+    NATS_REPLY_BYTES_MAX = 32 * 1024 * 1024,
+    SPARE_IDLE_MS = 60000,
+};
+
 struct loop {
     const struct settings *settings;
     struct swap *swap;
@@ -28,7 +34,7 @@ struct loop {
     uv_loop_t uv;
     struct http_server server;
     struct exchanges *exchanges;
-    struct nats_client *nats;
+    struct nats_lanes *nats;
     struct access_log access_log;
     struct listener listeners[SETTINGS_LISTEN_MAX];
     size_t listener_count;
@@ -68,7 +74,7 @@ static void on_emptied(void *context)
     struct loop *loop = context;
 
     if (loop->nats)
-        nats_client_close(loop->nats, on_nats_closed, loop);
+        nats_lanes_close(loop->nats, on_nats_closed, loop);
     loop->server.emptied = NULL;
 }
 
@@ -109,8 +115,8 @@ static void give_snapshot(struct loop *loop)
         snapshot->exchanges = *exchanges_counters(loop->exchanges);
         snapshot->access_log_lost = loop->access_log.lost;
         if (loop->nats) {
-            nats_client_count(loop->nats, &snapshot->nats);
-            snapshot->nats_connected = nats_client_connected(loop->nats);
+            nats_lanes_count(loop->nats, &snapshot->nats);
+            snapshot->nats_connected = nats_lanes_connected(loop->nats);
         }
         exchanges_version(loop->exchanges, &snapshot->table_number, &snapshot->table_revision);
         loop->given = loop->wanted;
@@ -172,13 +178,15 @@ static int start_nats(struct loop *loop, char *ret_error, size_t error_size)
         .tls_first = settings->nats_tls_first,
         .in_flight_max = (uint32_t)settings->in_flight_max,
         .pending_bytes_max = (size_t)settings->nats_pending_max,
+        .reply_bytes_max = NATS_REPLY_BYTES_MAX,
         .connect_timeout_ms = 2000,
         .ping_interval_ms = 10000,
         .reconnect_min_ms = 50,
         .reconnect_max_ms = 2000,
     };
 
-    return nats_client_new(&loop->uv, &options, &handler, &loop->nats, ret_error, error_size);
+    return nats_lanes_new(&loop->uv, &options, &handler, SPARE_IDLE_MS, &loop->nats, ret_error,
+                          error_size);
 }
 
 int loop_new(const struct settings *settings, struct swap *swap, unsigned index, const int *fds,

@@ -49,6 +49,7 @@ struct nats_client {
     struct servers servers;
     bool around; /* next is the last of a round */
     struct inbox inbox;
+    size_t reserved;  /* bytes for replies to what is in flight */
     uv_timer_t timer; /* until the next attempt to connect */
     uv_prepare_t prepare;
     uint32_t backoff_ms;
@@ -103,6 +104,7 @@ static void give(struct nats_client *client, int slot)
 {
     const void *connection = client->inbox.slots[slot].connection;
 
+    client->reserved -= client->inbox.slots[slot].reply_bytes;
     inbox_give(&client->inbox, slot);
     if (connection == client->retiring)
         client->retiring_left--;
@@ -501,34 +503,38 @@ size_t nats_client_max_payload(const struct nats_client *client)
     return client->max_payload;
 }
 
-int nats_client_request(struct nats_client *client, struct str subject, struct str block,
-                        struct str payload, void *owner)
+int nats_client_request(struct nats_client *client, const struct nats_request *request)
 {
-    size_t size = subject.len + block.len + payload.len + client->inbox.prefix_len +
-                  INBOX_TOKEN_LEN + PROTO_PUBLISH_OVERHEAD;
+    size_t size = request->subject.len + request->block.len + request->payload.len +
+                  client->inbox.prefix_len + INBOX_TOKEN_LEN + PROTO_PUBLISH_OVERHEAD;
     struct buffer *out;
     struct inbox_slot *slot;
     int index;
 
     if (!client->current)
         return -ENOTCONN;
-    if (block.len + payload.len > client->max_payload)
+    if (request->block.len + request->payload.len > client->max_payload)
         return -EMSGSIZE;
+    if (client->reserved + request->reply_bytes > client->options.reply_bytes_max &&
+        client->inbox.used > 0)
+        return -ENOBUFS;
     out = link_out(client->current->link);
     if (buffer_length(out) + size > client->options.pending_bytes_max)
         return -EBUSY;
-    index = inbox_take(&client->inbox, owner);
+    index = inbox_take(&client->inbox, request->owner);
     if (index < 0)
         return index;
-    if (proto_write_publish(out, subject, inbox_prefix(&client->inbox),
-                            inbox_token(&client->inbox, index), block, payload)) {
+    if (proto_write_publish(out, request->subject, inbox_prefix(&client->inbox),
+                            inbox_token(&client->inbox, index), request->block, request->payload)) {
         inbox_give(&client->inbox, index);
         return -EBUSY;
     }
     slot = &client->inbox.slots[index];
     slot->connection = client->current;
     slot->end = link_sent(client->current->link) + buffer_length(out);
-    slot->subject_hash = inbox_hash(&client->inbox, subject);
+    slot->subject_hash = inbox_hash(&client->inbox, request->subject);
+    slot->reply_bytes = request->reply_bytes;
+    client->reserved += request->reply_bytes;
     client->counters.sent++;
     return index;
 }
@@ -538,12 +544,24 @@ void nats_client_forget(struct nats_client *client, int slot)
     give(client, slot);
 }
 
+uint32_t nats_client_in_flight(const struct nats_client *client)
+{
+    return client->inbox.used;
+}
+
+size_t nats_client_reserved(const struct nats_client *client)
+{
+    return client->reserved;
+}
+
 void nats_client_count(const struct nats_client *client, struct nats_client_counters *ret_counters)
 {
     const struct connection *const all[] = {client->current, client->next, client->retiring};
 
     *ret_counters = client->counters;
     ret_counters->in_flight = client->inbox.used;
+    ret_counters->reserved_bytes = client->reserved;
+    ret_counters->connections = client->current != NULL;
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (!all[i])
             continue;

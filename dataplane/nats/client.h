@@ -1,5 +1,5 @@
 /*
- * client: a loop's non-blocking NATS core connection, for request and reply only. Everything
+ * client: a non-blocking NATS core connection, for request and reply only. Everything
  * happens on the loop's thread; no call blocks, none allocates per request in steady state.
  *
  * A request takes a slot; its reply subject is <prefix>.<random of this client>.<token>, where
@@ -56,13 +56,22 @@ struct nats_client_options {
     bool tls_first;           /* the handshake before INFO (a server's handshake_first) */
     uint32_t in_flight_max;   /* requests */
     size_t pending_bytes_max; /* bytes waiting for the socket */
+    size_t reply_bytes_max;   /* bytes that the replies to all requests in flight may have */
     uint32_t connect_timeout_ms, ping_interval_ms;
     uint32_t reconnect_min_ms, reconnect_max_ms; /* back-off, doubled, with jitter */
 };
 
 struct nats_client_counters {
     uint64_t sent, replies, late, connects, disconnects, denied, in_flight, pending_bytes;
-    uint64_t bytes_in, bytes_out;
+    uint64_t bytes_in, bytes_out, reserved_bytes, connections; /* connections: 1 when connected */
+};
+
+struct nats_request {
+    struct str subject; /* must have passed subject_validate */
+    struct str block;   /* a whole NATS header block; empty: none */
+    struct str payload;
+    uint32_t reply_bytes; /* to be expected; counts against reply_bytes_max */
+    void *owner;
 };
 
 /* Starts to connect and goes on trying for ever. -EINVAL: bad servers (the message says which). */
@@ -78,17 +87,18 @@ bool nats_client_connected(const struct nats_client *client);
 size_t nats_client_max_payload(const struct nats_client *client);
 
 /*
- * Queues a request; subject, block and payload are copied. block: a whole NATS header block; never
- * empty. The subject must have passed subject_validate. Returns the slot (>= 0), or
+ * Queues a request; everything but owner is copied. Returns the slot (>= 0), or
  *   -ENOTCONN  not connected
+ *   -ENOBUFS   reply_bytes_max reached; not when nothing is in flight
  *   -EBUSY     in_flight_max or pending_bytes_max reached
  *   -EMSGSIZE  over max_payload
  */
-int nats_client_request(struct nats_client *client, struct str subject, struct str block,
-                        struct str payload, void *owner);
+int nats_client_request(struct nats_client *client, const struct nats_request *request);
 /* The owner is no longer interested (timeout, client gone): its reply will count as late. */
 void nats_client_forget(struct nats_client *client, int slot);
 
+uint32_t nats_client_in_flight(const struct nats_client *client); /* requests */
+size_t nats_client_reserved(const struct nats_client *client);    /* bytes for their replies */
 void nats_client_count(const struct nats_client *client, struct nats_client_counters *ret_counters);
 
 #endif

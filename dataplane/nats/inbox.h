@@ -23,6 +23,7 @@ struct inbox_slot {
     const void *connection; /* that it was written to; the owner of the inbox sets it */
     uint64_t end;           /* position in the stream to the server where the request ends */
     uint64_t subject_hash;  /* inbox_hash of its subject */
+    uint32_t reply_bytes;   /* that its reply is expected to have */
     uint32_t generation, next_free;
     bool used;
     char token[INBOX_TOKEN_LEN];

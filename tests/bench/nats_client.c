@@ -32,7 +32,10 @@ struct bench {
 static void send_one(struct bench *bench)
 {
     bench->sent++;
-    if (nats_client_request(bench->client, bench->subject, BLOCK, STR_LIT("hello"), bench) < 0)
+    if (nats_client_request(bench->client, &(struct nats_request){.subject = bench->subject,
+                                                                  .block = BLOCK,
+                                                                  .payload = STR_LIT("hello"),
+                                                                  .owner = bench}) < 0)
         abort();
 }
 
@@ -85,6 +88,7 @@ int main(int argc, char **argv)
         .inbox_prefix = STR_LIT("_METROPOLIS"),
         .in_flight_max = IN_FLIGHT_MAX,
         .pending_bytes_max = 16 << 20,
+        .reply_bytes_max = 32 << 20,
         .connect_timeout_ms = 2000,
         .ping_interval_ms = 10000,
         .reconnect_min_ms = 50,

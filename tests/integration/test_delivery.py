@@ -1,15 +1,23 @@
 """How a rule's requests are delivered: sent again after "no responders" and after nothing else, at most so many at a time."""
 
+import contextlib
+import multiprocessing
+import selectors
 import socket
+import statistics
 import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import httpx
 import pytest
 import yaml
 
-from harness import PATIENCE_S, Gateway, eventually, route, stop_all
+from harness import (
+    PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all,
+)
 
 
 def rule_of(document, **fields):
@@ -135,9 +143,9 @@ class Held:
         self.worker, self.replies = worker, []
         self.subscription = worker.serve(subject, lambda message: self.replies.append(message.reply))
 
-    def release(self):
+    def release(self, body=b"done"):
         while self.replies:
-            self.worker.run(self.worker.client.publish(self.replies.pop(), b"done"))
+            self.worker.run(self.worker.client.publish(self.replies.pop(), body))
 
     def close(self):
         self.release()
@@ -201,11 +209,11 @@ def test_a_limit_is_shared_out_over_the_loops_of_a_pod(files_stack, put):
     held = Held(files_stack.worker, "shared.GET")
     statuses = []
 
-    def keep_asking():
+    def ask():
         with files_stack.gateway.client.__class__(base_url=files_stack.gateway.url, timeout=PATIENCE_S) as client:
             statuses.append(client.get("/shared", headers={"Host": "any.test"}).status_code)
 
-    clients = [threading.Thread(target=keep_asking) for _ in range(40)]
+    clients = [threading.Thread(target=ask) for _ in range(40)]
     for client in clients:
         client.start()
     eventually(lambda: len(held.replies) + len(statuses) == 40)
@@ -215,3 +223,118 @@ def test_a_limit_is_shared_out_over_the_loops_of_a_pod(files_stack, put):
     for client in clients:
         client.join()
     held.close()
+
+
+# --- replies that are expected to be large ---
+
+
+def test_large_replies_are_spread_over_connections(files_stack, one_loop, put):
+    """Else 64 MB could wait for one of them at the server, which would cut it off."""
+    gateway, size = one_loop, 900_000
+    put(route("large", "/large"))
+    held = Held(files_stack.worker, "large.GET")
+    with ThreadPoolExecutor(50) as pool:
+        first = pool.submit(gateway.get, "/large")
+        eventually(lambda: len(held.replies) == 1)
+        held.release(b"x" * size)
+        assert len(first.result(PATIENCE_S).content) == size
+        assert gateway.metric("metropolis_nats_connections") == 1
+        waiting = [pool.submit(gateway.get, "/large") for _ in range(30)]  # 27 MB: over half of what one may expect
+        eventually(lambda: gateway.metric("metropolis_nats_connections") == 2)
+        waiting += [pool.submit(gateway.get, "/large") for _ in range(20)]
+        eventually(lambda: len(held.replies) == 50)
+        assert gateway.metric("metropolis_nats_reserved_bytes") >= 50 * size
+        held.release(b"x" * size)
+        assert [len(answer.result(PATIENCE_S).content) for answer in waiting] == [size] * 50
+    assert gateway.metric("metropolis_nats_disconnects_total") == 0
+    assert gateway.metric("metropolis_nats_reserved_bytes") == 0
+    held.close()
+
+
+# --- a worker that is stuck ---
+
+
+class Stuck:
+    """A worker that subscribes and then reads nothing more, ever; close lets go of what waits for it."""
+
+    def __init__(self, server, subject):
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.connect(("127.0.0.1", server.port))
+        self.socket.sendall(f'CONNECT {{"verbose":false,"headers":true}}\r\nSUB {subject} worker 1\r\nPING\r\n'.encode())
+        heard = b""
+        while b"PONG" not in heard:
+            heard += self.socket.recv(4096)
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def stalling(tmp_path):
+    """A gateway of one loop on a NATS server that stalls publishers, with a stuck worker and a quick one."""
+    made = SimpleNamespace(monitor=free_port(), routes=tmp_path / "routes")
+    made.routes.mkdir()
+    made.nats = NatsServer(tmp_path, config=f'http: "127.0.0.1:{made.monitor}"\nwrite_deadline: "120s"').start()
+    made.controller = Controller(tmp_path, made.nats.url, "--routes", made.routes).start()
+    made.gateway = Gateway(tmp_path, made.nats.url, "gw-0", "--loops", "1").start()
+    (made.routes / "both.yaml").write_text(yaml.safe_dump_all([
+        route("stuck", "/stuck", method=None, timeout="20ms"), route("quick", "/quick")]))
+    made.gateway.wait_ready()
+    made.worker = Worker(made.nats.url)
+    made.worker.serve("quick.GET", lambda message: b"quick")
+    made.stuck = Stuck(made.nats, "stuck.POST")
+    eventually(lambda: made.gateway.get("/quick").status_code == 200)
+    eventually(lambda: made.gateway.request("POST", "/stuck").status_code == 504)
+    yield made
+    made.stuck.close()
+    made.worker.close()
+    stop_all([made.gateway, made.controller, made.nats])
+
+
+def fill(stalling):
+    """Requests for the stuck worker until the server stalls who publishes to it: from 48 MB (of 64) on."""
+    for _ in range(120):
+        stalling.gateway.request("POST", "/stuck", content=b"x" * 900_000)
+        connections = httpx.get(f"http://127.0.0.1:{stalling.monitor}/connz").json()["connections"]
+        if max(connection["pending_bytes"] for connection in connections) > 52_000_000:
+            return
+    raise AssertionError(f"the worker is not behind: {connections}")
+
+
+def third_quartile(gateway, path, count=300):
+    times = []
+    for _ in range(count):
+        begun = time.monotonic()
+        assert gateway.get(path).status_code == 200
+        times.append(time.monotonic() - begun)
+    return statistics.quantiles(times, n=4)[2]
+
+
+def keep_asking(address, clients=30):
+    """A process of its own: so many clients at a time, out of step, each asks again as soon as it has its answer."""
+    request = b"POST /stuck HTTP/1.1\r\nHost: any.test\r\nContent-Length: 100\r\n\r\n" + b"x" * 100
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(socket.create_connection(address))
+            client.sendall(request)
+            selector.register(client, selectors.EVENT_READ)
+            time.sleep(0.009)  # their timeouts are looked at every 8 ms
+        while True:
+            for key, _ in selector.select():
+                key.fileobj.recv(65536)
+                key.fileobj.sendall(request)
+
+
+def test_a_stuck_worker_does_not_slow_other_routes(stalling):
+    gateway = stalling.gateway
+    asking = multiprocessing.Process(target=keep_asking, args=(gateway.address.split(":"),), daemon=True)
+    asking.start()
+    try:
+        before = third_quartile(gateway, "/quick")
+        fill(stalling)
+        after = third_quartile(gateway, "/quick")
+    finally:
+        asking.kill()
+    assert gateway.metric("metropolis_nats_disconnects_total") == 0
+    assert after < 3 * before + 0.002, f"third quartile {before * 1000:.2f} ms before, {after * 1000:.2f} ms after"

@@ -69,12 +69,57 @@ static void more_busy_rules_than_there_is_room_for_are_refused(void **state)
     loads_done(&loads);
 }
 
+static void a_rule_is_stuck_until_what_it_owes_is_paid_back(void **state)
+{
+    struct load load = {.reply_bytes = 1};
+    unsigned replies = 0;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++)
+        load_sent(&load, 1000);
+    assert_false(load_is_stuck(&load)); /* a thousand requests at a time are no sign of it */
+    for (int i = 0; i < 1000; i++)
+        load_answered(&load, 1000, 1);
+    for (int i = 0; i < 60; i++) {
+        load_sent(&load, 1000000);
+        load_given_up(&load, 1000000);
+    }
+    assert_true(load_is_stuck(&load));
+    for (; load_is_stuck(&load); replies++) {
+        load_sent(&load, 100);
+        load_answered(&load, 100, 1);
+    }
+    assert_in_range(replies, 10, 100);
+    load_sent(&load, 1024 * 1024 + 1); /* or only what is on its way now */
+    assert_true(load_is_stuck(&load));
+    load_ended(&load, 1024 * 1024 + 1);
+    assert_false(load_is_stuck(&load));
+}
+
+static void a_large_reply_is_expected_again_for_a_while(void **state)
+{
+    struct load load = {.reply_bytes = 4096};
+    unsigned replies = 0;
+
+    (void)state;
+    load_sent(&load, 1);
+    load_answered(&load, 1, 1000000);
+    assert_int_equal(load.reply_bytes, 1000000);
+    for (; load.reply_bytes > 2000; replies++) {
+        load_sent(&load, 1);
+        load_answered(&load, 1, 1000);
+    }
+    assert_in_range(replies, 100, 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rules_and_routes_are_told_apart),
         cmocka_unit_test(a_load_is_found_again_and_begins_at_nothing),
         cmocka_unit_test(busy_rules_outlive_any_number_of_idle_ones),
+        cmocka_unit_test(a_rule_is_stuck_until_what_it_owes_is_paid_back),
+        cmocka_unit_test(a_large_reply_is_expected_again_for_a_while),
         cmocka_unit_test(more_busy_rules_than_there_is_room_for_are_refused),
     };
 

@@ -56,6 +56,7 @@ const struct nats_client_options default_options = {
     .inbox_prefix = {"_METROPOLIS", 11},
     .in_flight_max = CALLS_MAX,
     .pending_bytes_max = 4 * 1024 * 1024,
+    .reply_bytes_max = 1024 * 1024,
     .connect_timeout_ms = 1000,
     .ping_interval_ms = 10000,
     .reconnect_min_ms = 10,
@@ -118,8 +119,11 @@ void close_client(struct fixture *fixture)
 
 int request(struct fixture *fixture, int call, const char *subject, struct str payload)
 {
-    int slot = nats_client_request(fixture->client, str_from(subject), BLOCK, payload,
-                                   &fixture->calls[call]);
+    int slot = nats_client_request(fixture->client,
+                                   &(struct nats_request){.subject = str_from(subject),
+                                                          .block = BLOCK,
+                                                          .payload = payload,
+                                                          .owner = &fixture->calls[call]});
 
     fixture->calls[call].slot = slot;
     return slot;

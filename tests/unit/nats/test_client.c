@@ -496,6 +496,41 @@ static void a_forbidden_inbox_is_not_connected_and_says_so(void **state)
     test_server_stop(&server);
 }
 
+static void replies_have_a_budget(void **state)
+{
+    struct nats_request large = {.subject = STR_LIT("work"), .block = BLOCK};
+    struct nats_client_options options = default_options;
+    struct test_server server;
+    struct worker worker;
+    struct fixture *fixture;
+    int slot;
+
+    (void)state;
+    test_server_start(&server, "");
+    start_worker(&worker, server.url, "work", keep_silent);
+    options.reply_bytes_max = 1000;
+    fixture = connect_client(server.url, &options);
+    large.owner = &fixture->calls[0];
+    large.reply_bytes = 5000;
+    slot = nats_client_request(fixture->client, &large); /* alone, it may be larger than all */
+    assert_true(slot >= 0);
+    large.reply_bytes = 1;
+    assert_int_equal(nats_client_request(fixture->client, &large), -ENOBUFS);
+    assert_int_equal(counters(fixture).reserved_bytes, 5000);
+    nats_client_forget(fixture->client, slot);
+    assert_int_equal(nats_client_reserved(fixture->client), 0);
+    large.reply_bytes = 500;
+    for (int i = 0; i < 2; i++)
+        assert_true(nats_client_request(fixture->client, &large) >= 0);
+    assert_int_equal(nats_client_request(fixture->client, &large), -ENOBUFS);
+    test_server_kill(&server);
+    RUN_UNTIL(fixture, fixture->calls[0].failures == 2);
+    assert_int_equal(nats_client_reserved(fixture->client), 0);
+    stop_worker(&worker);
+    close_client(fixture);
+    test_server_stop(&server);
+}
+
 static void a_refused_connection_is_called_so(void **state)
 {
     struct test_server server;
@@ -616,6 +651,7 @@ int main(void)
         cmocka_unit_test(a_server_in_lame_duck_mode_is_hung_up_on_when_nothing_is_in_flight),
         cmocka_unit_test(a_denied_subject_fails_its_requests_and_no_others),
         cmocka_unit_test(a_forbidden_inbox_is_not_connected_and_says_so),
+        cmocka_unit_test(replies_have_a_budget),
         cmocka_unit_test(a_refused_connection_is_called_so),
         cmocka_unit_test(a_refused_login_says_so_without_the_password),
         cmocka_unit_test(a_credentials_file_logs_in),

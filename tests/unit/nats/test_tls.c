@@ -573,8 +573,11 @@ static void expect_neighbour_is_served(struct fixture *fixture, struct nats_clie
 {
     for (int i = 100; i < 200; i++) {
         fixture->calls[i].replies = 0;
-        assert_true(nats_client_request(neighbour, STR_LIT("echo"), BLOCK, STR_LIT("x"),
-                                        &fixture->calls[i]) >= 0);
+        assert_true(nats_client_request(neighbour,
+                                        &(struct nats_request){.subject = STR_LIT("echo"),
+                                                               .block = BLOCK,
+                                                               .payload = STR_LIT("x"),
+                                                               .owner = &fixture->calls[i]}) >= 0);
         RUN_UNTIL(fixture, fixture->calls[i].replies == 1);
     }
 }
