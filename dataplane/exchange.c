@@ -19,7 +19,6 @@
 #include <stdlib.h>
 
 #include "dataplane/load.h"
-#include "dataplane/origin.h"
 #include "dataplane/plan.h"
 #include "lib/base/digest.h"
 #include "lib/base/log.h"
@@ -41,6 +40,7 @@ struct exchange {
     uint64_t version;     /* of the table it began under */
     uint64_t started_ns, deadline_ms;
     uint64_t load; /* key of the load that it counts in; 0: not matched, or refused */
+    uint64_t sent_ns, upstream_ns; /* for the access log: last published; until its end, in all */
     uint32_t retries;
     int ticket;    /* of nats_lanes; -1: none */
     uint32_t sent; /* bytes, with that ticket */
@@ -111,6 +111,7 @@ static struct exchange *begin(struct exchanges *all, struct conn *conn,
     exchange->hit = (struct route_hit){0};
     exchange->version = all->view.number;
     exchange->started_ns = uv_hrtime();
+    exchange->upstream_ns = 0;
     exchange->load = 0;
     exchange->retries = 0;
     exchange->ticket = -1;
@@ -149,6 +150,14 @@ static void end(struct exchange *exchange)
     report(all);
 }
 
+/* From NATS: with a reply, or without one. */
+static void came_back(struct exchange *exchange)
+{
+    exchange->ticket = -1;
+    if (exchange->all->wiring.log->format == ACCESS_LOG_JSON)
+        exchange->upstream_ns += uv_hrtime() - exchange->sent_ns;
+}
+
 /* ---- answers ---- */
 
 static void log_access(struct exchange *exchange, const struct http_response *response,
@@ -168,6 +177,7 @@ static void log_access(struct exchange *exchange, const struct http_response *re
         .status = response->status,
         .bytes = bodiless ? 0 : response->body.len,
         .duration_us = duration_ns / 1000,
+        .upstream_us = exchange->upstream_ns / 1000,
         .route = exchange->hit.route ? exchange->hit.route->label : (struct str){0},
         .subject = buffer_view(&exchange->subject),
         .reason = reason,
@@ -188,6 +198,8 @@ static void answer(struct exchange *exchange, struct http_response *response, co
 
     all->counters.statuses[response->status]++;
     metrics_histogram_add(&all->counters.duration, duration_ns);
+    if (all->wiring.routes->max && exchange->hit.route)
+        route_metrics_count(all->wiring.routes, exchange->hit.route, response->status, duration_ns);
     if (all->wiring.log->format != ACCESS_LOG_OFF)
         log_access(exchange, response, duration_ns, reason);
     memcpy(id, exchange->id, exchange->request_id.len);
@@ -295,6 +307,7 @@ static enum problem publish(struct exchange *exchange, const struct origin *orig
     if (all->wiring.log->format == ACCESS_LOG_JSON) {
         buffer_clear(&exchange->subject, SUBJECT_MAX);
         (void)buffer_append_str(&exchange->subject, plan->subject);
+        exchange->sent_ns = uv_hrtime();
     }
     return problem ? problem : send_request(exchange, plan);
 }
@@ -342,7 +355,7 @@ static void retry(struct exchange *exchange)
     planner_reset(planner);
     if (now >= exchange->deadline_ms) { /* the loop was held up: still nothing ran */
         problem = PROBLEM_NO_RESPONDERS;
-    } else if (origin_read(exchange->conn, exchange->request, all->wiring.trusted, &all->random,
+    } else if (origin_read(exchange->conn, exchange->request, all->wiring.origin, &all->random,
                            &planner->scratch, &origin) == 0) {
         origin.request_id = exchange->request_id;
         origin.traceparent = str_make(exchange->trace, sizeof(exchange->trace));
@@ -374,7 +387,7 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
         conn_abort(conn); /* no memory for the smallest of things */
         return;
     }
-    if (origin_read(conn, request, all->wiring.trusted, &all->random, &planner->scratch, &origin) <
+    if (origin_read(conn, request, all->wiring.origin, &all->random, &planner->scratch, &origin) <
         0) {
         answer_problem(exchange, PROBLEM_INTERNAL, NULL, (struct str){0});
         return;
@@ -486,7 +499,7 @@ void exchange_on_reply(void *owner, const struct nats_reply *message)
     struct http_reply *reply = &all->reply;
     enum problem problem;
 
-    exchange->ticket = -1;
+    came_back(exchange);
     load_answered(load_of(exchange), exchange->sent, message->block.len + message->payload.len);
     problem = message->has_reply_subject
                   ? PROBLEM_UNSUPPORTED_REPLY
@@ -526,7 +539,7 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
 {
     struct exchange *exchange = owner;
 
-    exchange->ticket = -1;
+    came_back(exchange);
     load_ended(load_of(exchange), exchange->sent);
     switch (failure) {
     case NATS_FAILURE_NOT_SENT:
@@ -545,7 +558,7 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
 static void give_up(struct exchange *exchange)
 {
     nats_lanes_forget(exchange->all->wiring.nats, exchange->ticket);
-    exchange->ticket = -1;
+    came_back(exchange);
     load_given_up(load_of(exchange), exchange->sent);
 }
 
@@ -585,7 +598,7 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
     enum problem problem;
 
     planner_reset(planner);
-    if (request->asterisk || origin_read(conn, request, all->wiring.trusted, &all->random,
+    if (request->asterisk || origin_read(conn, request, all->wiring.origin, &all->random,
                                          &planner->scratch, &origin) < 0)
         return true; /* judged when it is complete */
     problem = planner_match(planner, all->view.table, request, origin.host, &plan);

@@ -9,9 +9,10 @@
 #define DATAPLANE_EXCHANGE_H
 
 #include "dataplane/http/conn.h"
-#include "dataplane/http/peers.h"
 #include "dataplane/loop/access_log.h"
 #include "dataplane/nats/lanes.h"
+#include "dataplane/origin.h"
+#include "dataplane/route_metrics.h"
 #include "dataplane/table/swap.h"
 #include "lib/base/metrics.h"
 
@@ -31,7 +32,8 @@ struct exchange_wiring {
     struct nats_lanes *nats;
     struct swap *swap;
     unsigned loop, loop_count;
-    const struct peers *trusted;
+    const struct origin_rules *origin;
+    struct route_metrics *routes;
     struct access_log *log;
 };
 

@@ -1,7 +1,8 @@
 /*
  * origin: see origin.h. On the hot path for every request; the parts for trusted proxies may take
- * longer. A new trace is not sampled: whether to sample is for the first system behind that records
- * spans to say, and a client must not be able to switch on tracing (NATS servers act on it).
+ * longer. Unless told otherwise a new trace is not sampled: whether to sample is for the first
+ * system behind that records spans to say, and a client must not be able to switch on tracing (NATS
+ * servers act on it).
  */
 #include "dataplane/origin.h"
 
@@ -22,6 +23,18 @@ void origin_make_id(struct random_source *random, char *id)
     put_hex(id, random_u64(random));
     put_hex(id + 16, random_u64(random));
     id[ORIGIN_ID_BYTES] = '\0';
+}
+
+/* By the last 16 digits of the trace id, which are random also in ids of level 1 (W3C Trace Context
+ * 2, 5.1). */
+static void sample(char *trace, uint64_t sampled_below)
+{
+    uint64_t random = 0;
+
+    for (int i = 19; i < 35; i++)
+        random = random << 4 | (uint64_t)str_hex_value(trace[i]);
+    trace[54] = random < sampled_below ? '1' : '0';
+    trace[53] = '0';
 }
 
 /* The trace id is the request id, so that one search finds both; all zeros would be invalid. */
@@ -106,21 +119,32 @@ static int read_forwarded_for(const struct http_request *request, const struct p
     return 0;
 }
 
-static int read_trusted(const struct http_request *request, const struct peers *trusted,
+static void read_trace(const struct http_request *request, const struct origin_rules *rules,
+                       struct origin *origin)
+{
+    struct str value;
+
+    if (!http_request_field(request, STR_LIT("traceparent"), &value) || !is_trace(value))
+        return;
+    memcpy(origin->trace, value.ptr, ORIGIN_TRACE_BYTES);
+    if (rules->resample)
+        sample(origin->trace, rules->sampled_below);
+}
+
+static int read_trusted(const struct http_request *request, const struct origin_rules *rules,
                         struct arena *scratch, struct origin *origin)
 {
     struct str value;
 
     if (http_request_field(request, STR_LIT("x-request-id"), &value) && is_plain_id(value))
         origin->request_id = value;
-    if (http_request_field(request, STR_LIT("traceparent"), &value) && is_trace(value))
-        origin->traceparent = value;
+    read_trace(request, rules, origin);
     if (http_request_field(request, STR_LIT("x-forwarded-host"), &value) && value.len)
         origin->forwarded_host = value;
     if (http_request_field(request, STR_LIT("x-forwarded-proto"), &value) &&
         (str_equal_nocase(value, STR_LIT("https")) || str_equal_nocase(value, STR_LIT("http"))))
         origin->scheme = value.len == 5 ? STR_LIT("https") : STR_LIT("http");
-    return read_forwarded_for(request, trusted, scratch, origin);
+    return read_forwarded_for(request, &rules->trusted, scratch, origin);
 }
 
 static int read_host(const struct http_request *request, struct arena *scratch,
@@ -138,8 +162,9 @@ static int read_host(const struct http_request *request, struct arena *scratch,
     return 0;
 }
 
-int origin_read(struct conn *conn, const struct http_request *request, const struct peers *trusted,
-                struct random_source *random, struct arena *scratch, struct origin *ret_origin)
+int origin_read(struct conn *conn, const struct http_request *request,
+                const struct origin_rules *rules, struct random_source *random,
+                struct arena *scratch, struct origin *ret_origin)
 {
     struct origin *origin = ret_origin;
     int code = read_host(request, scratch, origin);
@@ -148,7 +173,7 @@ int origin_read(struct conn *conn, const struct http_request *request, const str
         return code;
     if (!conn->peer_judged) {
         conn->peer_judged = true;
-        conn->peer_trusted = peers_contain(trusted, conn->address, conn->address_length);
+        conn->peer_trusted = peers_contain(&rules->trusted, conn->address, conn->address_length);
     }
     origin->trusted = conn->peer_trusted;
     origin->scheme = STR_LIT("http"); /* an absolute target with https: is only a claim */
@@ -156,10 +181,12 @@ int origin_read(struct conn *conn, const struct http_request *request, const str
     origin->forwarded_host = origin->authority;
     origin_make_id(random, origin->id);
     make_trace(random, origin->id, origin->trace);
+    if (rules->sampled_below)
+        sample(origin->trace, rules->sampled_below);
     origin->request_id = str_make(origin->id, ORIGIN_ID_BYTES);
     origin->traceparent = str_make(origin->trace, ORIGIN_TRACE_BYTES);
     if (origin->trusted)
-        code = read_trusted(request, trusted, scratch, origin);
+        code = read_trusted(request, rules, scratch, origin);
     origin->forwarded_proto = origin->scheme;
     return code;
 }

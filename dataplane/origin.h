@@ -12,6 +12,15 @@
 
 enum { ORIGIN_ID_BYTES = 32, ORIGIN_TRACE_BYTES = 55 };
 
+/* Of the command line. */
+struct origin_rules {
+    struct peers trusted;
+    /* Of the traces that begin here those are sampled whose random part is below this, so that all
+     * gateways agree on a trace; with resample also of those that trusted proxies began. */
+    uint64_t sampled_below;
+    bool resample;
+};
+
 struct origin {
     bool trusted;               /* the peer is a trusted proxy */
     struct str authority, host; /* lower case; empty only in HTTP/1.0 */
@@ -23,8 +32,9 @@ struct origin {
 };
 
 /* Fills *ret_origin, whose strings borrow itself, conn, request and scratch. -ENOMEM. */
-int origin_read(struct conn *conn, const struct http_request *request, const struct peers *trusted,
-                struct random_source *random, struct arena *scratch, struct origin *ret_origin);
+int origin_read(struct conn *conn, const struct http_request *request,
+                const struct origin_rules *rules, struct random_source *random,
+                struct arena *scratch, struct origin *ret_origin);
 
 /* A new request id: ORIGIN_ID_BYTES of lower-case hex and NUL. */
 void origin_make_id(struct random_source *random, char *id);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "dataplane/loop/listener.h"
@@ -15,7 +16,7 @@
 
 /* As given, before it is understood. */
 struct raw {
-    const char *listen, *admin, *trusted, *server;
+    const char *listen, *admin, *trusted, *server, *sample;
     uint64_t connections, target, head, body, buffered, unsent;
     uint64_t idle_ms, head_ms, body_ms, write_ms;
     int log_level, log_format;
@@ -46,6 +47,10 @@ static enum options_result parse(int argc, char **argv, struct settings *s, stru
          "event loops; default: one per usable core"},
         {"HTTP", "trusted-proxies", "CIDR,...", OPTION_TEXT, &raw->trusted, "", NULL, 0, 0,
          "peers whose X-Forwarded-*, X-Request-Id and trace headers are believed"},
+        {"HTTP", "trace-sample", "SHARE", OPTION_TEXT, &raw->sample, "0", NULL, 0, 0,
+         "of the traces that begin here, 0 to 1, how many are marked as sampled"},
+        {"HTTP", "trace-resample", NULL, OPTION_SWITCH, &s->origin.resample, NULL, NULL, 0, 0,
+         "decide so for traces of trusted proxies too, whatever they say"},
         {"HTTP", "server-header", "TEXT", OPTION_TEXT, &raw->server, "", NULL, 0, 0,
          "value of the Server header; empty: none"},
         {"HTTP", "drain-delay", "D", OPTION_DURATION, &s->drain_delay_ms, "5s", NULL, 0, day_ms,
@@ -97,6 +102,8 @@ static enum options_result parse(int argc, char **argv, struct settings *s, stru
          0, 0, "of the subjects that replies come on"},
         {"Operation", "admin", "ADDR:PORT", OPTION_TEXT, &raw->admin, "0.0.0.0:9090", NULL, 0, 0,
          "where /healthz, /readyz, /metrics and, for loopback only, /table are"},
+        {"Operation", "route-metrics", "N", OPTION_COUNT, &s->route_metrics, "0", NULL, 0, 10000,
+         "Routes that have series of their own on /metrics; 0: none"},
         {"Operation", "access-log", "FORMAT", OPTION_CHOICE, &s->access_log, "off", access, 0, 0,
          "a line per request on standard output: off, combined or json"},
         {"Operation", "log-level", "L", OPTION_CHOICE, &raw->log_level, "info", levels, 0, 0,
@@ -134,6 +141,21 @@ static enum options_result understand_listen(const char *text, struct settings *
         list = comma ? str_after(list, part.len + 1) : (struct str){0};
     } while (list.len);
     return OPTIONS_OK;
+}
+
+/* A share of all 64-bit numbers: those below. */
+static int share_parse(const char *text, uint64_t *ret_below)
+{
+    char *end;
+    double share;
+
+    if (strspn(text, "0123456789.") != strlen(text))
+        return -EINVAL;
+    share = strtod(text, &end);
+    if (end == text || *end || share > 1)
+        return -EINVAL;
+    *ret_below = share < 1 ? (uint64_t)(share * 18446744073709551616.0) : UINT64_MAX;
+    return 0;
 }
 
 /* A value that would split a response is a mistake of the operator's. */
@@ -208,7 +230,9 @@ enum options_result settings_read(int argc, char **argv, struct settings *ret_se
         return refuse("nats-key", str_from(settings->nats_key), "of any use without --nats-cert");
     if (!is_field_text(raw.server))
         return refuse("server-header", str_from(raw.server), "text without control characters");
-    if (peers_parse(str_from(raw.trusted), &settings->trusted, &bad) < 0)
+    if (share_parse(raw.sample, &settings->origin.sampled_below) < 0)
+        return refuse("trace-sample", str_from(raw.sample), "a share from 0 to 1, such as 0.01");
+    if (peers_parse(str_from(raw.trusted), &settings->origin.trusted, &bad) < 0)
         return refuse("trusted-proxies", bad, "a network like 10.0.0.0/8 (at most 64 of them)");
     if (listener_parse(str_from(raw.admin), &settings->admin) < 0)
         return refuse("admin", str_from(raw.admin), "ADDR:PORT with an IP address");

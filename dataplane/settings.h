@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "dataplane/http/peers.h"
 #include "dataplane/http/server.h"
 #include "dataplane/loop/access_log.h"
+#include "dataplane/origin.h"
 #include "lib/base/options.h"
 
 enum { SETTINGS_LISTEN_MAX = 8 };
@@ -23,8 +23,9 @@ struct settings {
     size_t listen_count;
     uint64_t loops;
     uint64_t drain_delay_ms;
-    struct peers trusted;
-    int access_log; /* enum access_log_format */
+    struct origin_rules origin;
+    uint64_t route_metrics; /* Routes that are counted one by one */
+    int access_log;         /* enum access_log_format */
     const char *nats, *nats_table, *nats_creds, *nats_table_creds;
     const char *nats_ca, *nats_cert, *nats_key; /* NULL: none */
     bool nats_tls_first;

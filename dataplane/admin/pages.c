@@ -1,6 +1,6 @@
 /*
  * pages: the /metrics page. Sums over loops where loops are alike; a label where one loop's trouble
- * must not vanish in a sum. No series per Route. On main's thread.
+ * must not vanish in a sum. Series per Route only when asked. On main's thread.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -147,6 +147,23 @@ static int write_sums(const struct loop_snapshot *sum, struct buffer *page)
     return code;
 }
 
+/* After the snapshots. Room for twice as many, as loops may not agree on which Routes there are. */
+static int write_routes(const struct admin_sources *sources, struct buffer *page)
+{
+    struct route_metrics sum;
+    int code;
+
+    if (!sources->settings->route_metrics)
+        return 0;
+    code = route_metrics_init(&sum, 2 * sources->settings->route_metrics);
+    for (size_t i = 0; !code && i < sources->loop_count; i++)
+        loop_merge_routes(sources->loops[i], &sum);
+    if (!code)
+        code = route_metrics_write(&sum, page);
+    route_metrics_done(&sum);
+    return code;
+}
+
 int admin_write_metrics(const struct admin_sources *sources, struct loop_snapshot *room,
                         struct buffer *page)
 {
@@ -176,6 +193,8 @@ int admin_write_metrics(const struct admin_sources *sources, struct loop_snapsho
     }
     if (!code)
         code = write_requests(&sum->exchanges, page);
+    if (!code)
+        code = write_routes(sources, page);
     if (!code)
         code = write_sums(sum, page);
     if (!code)

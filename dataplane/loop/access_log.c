@@ -141,10 +141,14 @@ static int append_json(struct access_log *log, const struct access_entry *entry)
 {
     struct buffer *lines = &log->lines;
     int code = buffer_printf(
-        lines, "{\"time\":%lld.%03u,\"status\":%u,\"bytes\":%llu,\"duration\":%llu.%06llu",
+        lines,
+        "{\"time\":%lld.%03u,\"status\":%u,\"bytes\":%llu,\"duration\":%llu.%06llu"
+        ",\"upstream\":%llu.%06llu",
         (long long)(entry->now_ms / 1000), (unsigned)(entry->now_ms % 1000), entry->status,
         (unsigned long long)entry->bytes, (unsigned long long)(entry->duration_us / 1000000),
-        (unsigned long long)(entry->duration_us % 1000000));
+        (unsigned long long)(entry->duration_us % 1000000),
+        (unsigned long long)(entry->upstream_us / 1000000),
+        (unsigned long long)(entry->upstream_us % 1000000));
     const struct {
         const char *name;
         struct str value;

@@ -31,6 +31,7 @@ struct access_entry {
     struct str peer, method, target, referer, user_agent, request_id;
     unsigned minor, status;
     uint64_t bytes, duration_us;
+    uint64_t upstream_us;      /* of it, with the worker; JSON only */
     struct str route, subject; /* JSON only */
     const char *reason;        /* what failed; NULL: nothing */
 };

@@ -36,6 +36,7 @@ struct loop {
     struct exchanges *exchanges;
     struct nats_lanes *nats;
     struct access_log access_log;
+    struct route_metrics routes;
     struct listener listeners[SETTINGS_LISTEN_MAX];
     size_t listener_count;
     enum loop_stage stage;
@@ -51,6 +52,7 @@ struct loop {
     bool reachable;         /* async is open */
     uint64_t wanted, given; /* numbers of snapshots */
     struct loop_snapshot snapshot;
+    struct route_metrics route_snapshot;
 };
 
 /* ---- leaving ---- */
@@ -114,6 +116,7 @@ static void give_snapshot(struct loop *loop)
         snapshot->unsent = loop->server.unsent;
         snapshot->exchanges = *exchanges_counters(loop->exchanges);
         snapshot->access_log_lost = loop->access_log.lost;
+        route_metrics_copy(&loop->route_snapshot, &loop->routes);
         if (loop->nats) {
             nats_lanes_count(loop->nats, &snapshot->nats);
             snapshot->nats_connected = nats_lanes_connected(loop->nats);
@@ -220,6 +223,10 @@ int loop_new(const struct settings *settings, struct swap *swap, unsigned index,
     code =
         access_log_init(&loop->access_log, &loop->uv, (enum access_log_format)settings->access_log);
     if (!code)
+        code = route_metrics_init(&loop->routes, settings->route_metrics);
+    if (!code)
+        code = route_metrics_init(&loop->route_snapshot, settings->route_metrics);
+    if (!code)
         code = start_nats(loop, ret_error, error_size);
     exchanges_wire(loop->exchanges,
                    &(struct exchange_wiring){.server = &loop->server,
@@ -227,7 +234,8 @@ int loop_new(const struct settings *settings, struct swap *swap, unsigned index,
                                              .swap = swap,
                                              .loop = index,
                                              .loop_count = (unsigned)settings->loops,
-                                             .trusted = &settings->trusted,
+                                             .origin = &settings->origin,
+                                             .routes = &loop->routes,
                                              .log = &loop->access_log});
     for (size_t i = 0; !code && i < settings->listen_count; i++)
         code = listener_start(&loop->listeners[loop->listener_count++], &loop->uv, fds[i],
@@ -283,12 +291,21 @@ void loop_free(struct loop *loop)
     }
     uv_loop_close(&loop->uv);
     exchanges_free(loop->exchanges);
+    route_metrics_done(&loop->routes);
+    route_metrics_done(&loop->route_snapshot);
     pthread_mutex_destroy(&loop->lock);
     pthread_cond_destroy(&loop->copied);
     free(loop);
 }
 
 /* ---- any thread ---- */
+
+void loop_merge_routes(struct loop *loop, struct route_metrics *sum)
+{
+    pthread_mutex_lock(&loop->lock);
+    route_metrics_merge(sum, &loop->route_snapshot);
+    pthread_mutex_unlock(&loop->lock);
+}
 
 static void wake(struct loop *loop)
 {

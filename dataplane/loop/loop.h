@@ -50,6 +50,8 @@ void loop_tell(struct loop *loop, enum loop_stage stage);
 void loop_wake(struct loop *loop);
 /* Was it ever connected to NATS? */
 bool loop_was_connected(const struct loop *loop);
+/* Adds what the last snapshot counted per Route to sum. */
+void loop_merge_routes(struct loop *loop, struct route_metrics *sum);
 /* False when the loop did not answer in time: *ret_snapshot is an old one. */
 bool loop_snapshot(struct loop *loop, uint64_t timeout_ms, struct loop_snapshot *ret_snapshot);
 

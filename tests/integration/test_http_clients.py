@@ -224,12 +224,39 @@ def test_the_access_log_says_what_happened(tight):
         return next((entry for entry in lines if entry["requestId"] == answer.headers["X-Request-Id"]), None)
 
     entry = eventually(line)
-    assert entry["status"] == 200 and entry["bytes"] == 5 and entry["duration"] > 0
+    assert entry["status"] == 200 and entry["bytes"] == 5
+    assert entry["duration"] >= entry["upstream"] > 0
     assert (entry["method"], entry["target"], entry["userAgent"]) == ("GET", "/c/quick?x=%22", 'a"b')
     assert (entry["route"], entry["subject"]) == ("test/c-quick", "c.quick.GET")
     assert "reason" not in entry
     answer = tight.get("/c/none", "clients.test")
-    assert eventually(line)["reason"] == "no-route"
+    assert eventually(line)["reason"] == "no-route" and line()["upstream"] == 0
+
+
+def test_routes_are_counted_one_by_one_where_asked(tmp_path, files_stack, routes):
+    counting = started(tmp_path, files_stack, "--route-metrics", "100")
+    try:
+        before = counting.metric("metropolis_route_requests_total", route="c-quick", status="2xx")
+        for _ in range(3):
+            counting.get("/c/quick", "clients.test")
+        labels = {"namespace": "test", "route": "c-quick"}
+        assert counting.metric("metropolis_route_requests_total", **labels, status="2xx") == before + 3
+        assert counting.metric("metropolis_route_duration_seconds_count", **labels) == before + 3
+    finally:
+        assert counting.stop() == 0
+    assert "metropolis_route_" not in files_stack.gateway.get_admin("/metrics").text
+
+
+def test_a_proxy_s_traces_are_sampled_anew_where_asked(tmp_path, files_stack, routes):
+    sampling = started(tmp_path, files_stack, "--trusted-proxies", "127.0.0.0/8", "--trace-sample", "0.25",
+                       "--trace-resample")
+    try:
+        for identity, flags in (("3f", "01"), ("40", "00")):  # the share goes by the id's last 16 digits
+            trace = f"00-{'a' * 16}{identity}{'f' * 14}-{'b' * 16}-"
+            seen = sampling.get("/c/headers", "clients.test", headers={"Traceparent": trace + "01"}).json()
+            assert seen["Traceparent"] == trace + flags
+    finally:
+        assert sampling.stop() == 0
 
 
 def test_of_strangers_only_the_connection_is_believed(tight, routes):
@@ -356,6 +383,7 @@ def test_a_rolling_restart_behind_a_client_that_honours_close_loses_nothing(tmp_
 @pytest.mark.parametrize("options, named", [
     (["--listen", "localhost:80"], "listen"), (["--trusted-proxies", "10.0.0.0/40"], "trusted-proxies"),
     (["--loops", "0"], "loops"), (["--drain-delay", "5"], "drain-delay"), (["--access-log", "yes"], "access-log"),
+    (["--trace-sample", "2"], "trace-sample"), (["--trace-sample", "-1"], "trace-sample"),
     (["--no-such-option", "1"], "no-such-option"), (["--nats", "http://x"], "nats"),
 ])
 def test_a_bad_option_is_named_and_ends_with_2(options, named):

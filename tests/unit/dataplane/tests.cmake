@@ -1,1 +1,3 @@
 unit_test(dataplane load dataplane)
+unit_test(dataplane origin dataplane)
+unit_test(dataplane route_metrics dataplane)
