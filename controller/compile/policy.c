@@ -396,12 +396,14 @@ static bool hostname_allowed(const struct policy_rule *rule, struct str namespac
 }
 
 static bool target_allowed(const struct policy_rule *rule, struct str namespace_name,
-                           const struct route_match *match, const struct route_target *target)
+                           const struct route_rule *route_rule, const struct route_match *match,
+                           size_t backend)
 {
     char room[REACH_PATTERN_MAX];
 
     for (size_t i = 0; i < rule->subjects.count; i++)
-        if (reach_within(match, target, expand(&rule->subjects.items[i], namespace_name, room)))
+        if (reach_within(route_rule, match, backend,
+                         expand(&rule->subjects.items[i], namespace_name, room)))
             return true;
     return false;
 }
@@ -414,9 +416,8 @@ static bool targets_allowed(const struct policy_rule *rule, const struct route *
     for (size_t i = 0; i < route->rule_count; i++)
         for (size_t j = 0; j < route->rules[i].match_count; j++)
             for (size_t k = 0; k < route->rules[i].backend_count; k++) {
-                const struct route_match *match = &route->rules[i].matches[j];
-
-                if (target_allowed(rule, route->namespace_name, match, &match->targets[k]))
+                if (target_allowed(rule, route->namespace_name, &route->rules[i],
+                                   &route->rules[i].matches[j], k))
                     continue;
                 finding->rule_index = i;
                 finding->match_index = j;

@@ -142,9 +142,10 @@ static void add_text(struct reach *reach, struct str text)
     }
 }
 
-bool reach_within(const struct route_match *match, const struct route_target *target,
+bool reach_within(const struct route_rule *rule, const struct route_match *match, size_t backend,
                   struct str pattern)
 {
+    const struct route_target *target = &match->targets[backend];
     struct reach reach = {.state = STATE_EXACT, .rest = pattern, .at_end = pattern.len == 0};
 
     for (size_t i = 0; i < target->part_count; i++) {
@@ -168,6 +169,9 @@ bool reach_within(const struct route_match *match, const struct route_target *ta
             break;
         }
     }
+    /* The query's _worker may add a token; no pattern without ">" holds two lengths. */
+    if (rule->codec == ROUTE_CODEC_METROPOLIS_V1)
+        add_many(&reach, 0);
     return reach.state == STATE_HELD || (reach.state == STATE_EXACT && reach.at_end) ||
            (reach.state == STATE_TAIL && reach.wanted == 0);
 }

@@ -12,8 +12,8 @@ enum { REACH_PATTERN_MAX = 2048 }; /* bytes */
 /* Tokens of visible ASCII between dots, "*" and, last, ">" among them. */
 bool reach_pattern_valid(struct str pattern);
 
-/* target: one of the match's. pattern: a valid one. */
-bool reach_within(const struct route_match *match, const struct route_target *target,
+/* match: of the rule; backend: its index there. pattern: a valid one. */
+bool reach_within(const struct route_rule *rule, const struct route_match *match, size_t backend,
                   struct str pattern);
 
 #endif

@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!route)
         return 0;
     match = &route->rules[0].matches[0];
-    if (reach_within(match, &match->targets[0], pattern))
+    if (reach_within(&route->rules[0], match, 0, pattern))
         check_request(route, pattern, rest);
     route_unref(route);
     return 0;
