@@ -34,7 +34,9 @@ VALUES = {
              "nodeSelector": {"a": "b"}, "tolerations": [{"operator": "Exists"}], "podLabels": {"team": "t"},
              "podAnnotations": {"n": "1"}},
         ],
-        "controller": {"namespaces": ["default", "kube-public"], "owner": "me", "podLabels": {"team": "t"}},
+        "controller": {"namespaces": ["default", "kube-public"], "owner": "me", "podLabels": {"team": "t"},
+                       "policy": {"rules": [{"namespaces": ["*"], "hostnames": ["{namespace}.example"],
+                                             "subjects": ["{namespace}.>"], "gateways": ["default"]}]}},
         "nats": {"replicas": 3, "podLabels": {"team": "t"}, "podAnnotations": {"n": "1"},
                  "persistence": {"storageClassName": "fast"},
                  "workers": [{"name": "shop", "subscribe": ["shop.>"], "publish": ["audit.*"]}]},
@@ -47,7 +49,7 @@ VALUES = {
         "nats": {"enabled": False, "external": {
             "urls": ["tls://nats.example:4443", "nats://b.example"], "jsDomain": "hub", "replicas": 3,
             "creds": {"secret": "creds", "table": "table.creds"}, "ca": {"secret": "ca"}}},
-        "networkPolicy": {"enabled": True}, "crds": {"install": False},
+        "networkPolicy": {"enabled": True}, "crds": {"install": False}, "controller": {"policy": {"rules": []}},
     },
     "external, one user, no policies": {
         "nats": {"enabled": False, "external": {"urls": ["nats://nats.example:4222"]}},
@@ -147,6 +149,9 @@ def test_every_container_is_locked_down_and_only_who_needs_it_has_a_token(name):
     ({"gateways": [{"name": "a"}, {"name": "a"}]}, '"a" is there twice'),
     ({"controller": {"replicas": 10}}, "/controller/replicas"),
     ({"image": {"digest": "sha256:12"}}, "/image/digest"),
+    ({"controller": {"policy": {"rules": [{"namespaces": ["shop"], "hostnames": ["*"]}]}}}, "'subjects'"),
+    ({"controller": {"policy": {"rules": [{"namespaces": ["shop"], "hostnames": [], "subjects": [">"]}]}}},
+     "/controller/policy/rules/0/hostnames"),
     ({"nats": {"replicas": 2}}, "must be one of 1, 3"),
     ({"nats": {"enabled": False}}, "set nats.external.urls"),
     ({"nats": {"workers": [{"name": "test", "subscribe": [">"]}]}}, "/nats/workers/0/name"),
@@ -208,6 +213,26 @@ def test_a_gateway_overrides_the_defaults_also_with_false_and_nothing():
     b = find(documents, "Deployment", "metropolis-gateway-b")["spec"]
     assert b["replicas"] == 0 and "topologySpreadConstraints" not in b["template"]["spec"]
     assert [d["metadata"]["name"] for d in documents if d["kind"] == "Ingress"] == ["metropolis-gateway-a"]
+
+
+@pytest.mark.parametrize("name, rules", [("everything", 1), ("external", 0), ("defaults", None)])
+def test_the_controller_takes_the_policy_that_the_chart_gives_it(name, rules, tmp_path):
+    documents = render(VALUES[name])
+    spec = find(documents, "Deployment", "metropolis-controller")["spec"]["template"]["spec"]
+    option = [arg for arg in spec["containers"][0]["args"] if arg.startswith("--policy=")]
+    if rules is None:
+        assert not option and not [d for d in documents if d["metadata"]["name"] == "metropolis-controller-policy"]
+        return
+    mounted = {m["name"]: m["mountPath"] for m in spec["containers"][0]["volumeMounts"]}["policy"]
+    volume = next(v for v in spec["volumes"] if v["name"] == "policy")
+    data = find(documents, "ConfigMap", volume["configMap"]["name"])["data"]
+    assert option == [f"--policy={mounted}/policy.yaml"]
+    assert len(yaml.safe_load(data["policy.yaml"])["rules"]) == rules
+    (tmp_path / "policy.yaml").write_text(data["policy.yaml"])
+    (tmp_path / "routes").mkdir()
+    with Controller(tmp_path, "nats://127.0.0.1:1", "--routes", tmp_path / "routes",
+                    "--policy", tmp_path / "policy.yaml") as controller:
+        assert eventually(lambda: controller.metric("metropolis_controller_policy_loads_total", result="good")) == 1
 
 
 def test_grace_covers_the_drain():
