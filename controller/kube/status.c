@@ -211,6 +211,16 @@ static void remember(struct entry *entry, const struct status_doc *doc, uint64_t
     entry->stored = status_doc_remember(doc);
 }
 
+/* The watch hears from the API server: what a lost connection made us wait for is over. */
+static void resume_if_cut(struct kube_status *status)
+{
+    if (!status->paused || status->trouble_code >= 0)
+        return;
+    status->paused = false;
+    status->pause_ms = 0;
+    schedule(status, 0);
+}
+
 bool kube_status_observe(struct kube_status *status, const struct kube_object *route)
 {
     struct entry *entry = entry_find(status, route->namespace_name, route->name);
@@ -219,6 +229,7 @@ bool kube_status_observe(struct kube_status *status, const struct kube_object *r
              version = kube_version_number(route->resource_version);
     bool news;
 
+    resume_if_cut(status);
     if (entry && !str_equal(entry->uid, route->uid)) {
         entry_free(entry);
         entry = NULL;

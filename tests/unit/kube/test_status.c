@@ -225,6 +225,26 @@ static void test_few_are_under_way_at_once(void **state)
     stop(&f);
 }
 
+static void test_a_pause_for_a_lost_connection_ends_when_the_watch_hears_again(void **state)
+{
+    struct script_step steps[6];
+    struct fixture f;
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) /* pauses of 0.5, 1, 2, 4 and then 8 s */
+        steps[i] = (struct script_step){"PATCH", "200 OK", NULL, "{", SCRIPT_CUTS};
+    steps[5] = (struct script_step){"PATCH", "200 OK", NULL, ROUTE("12", "1", STORED), SCRIPT_ENDS};
+    start(&f, steps, 6);
+    observe(&f, ROUTE("10", "1", "{}"));
+    write_status(&f, "u1", wanted("Accepted", 1));
+    for (int i = 0; i < 400 && counters(&f).retried < 5; i++)
+        script_run_for(&f.script, 50);
+    observe(&f, ROUTE("11", "1", "{\"observedGeneration\":9}"));
+    run_until_settled(&f, 1);
+    assert_true(f.script.times_ms[5] - f.script.times_ms[4] < 4000);
+    stop(&f);
+}
+
 static void test_a_forbidden_namespace_holds_up_nobody_else(void **state)
 {
     static const struct script_step steps[] = {
@@ -367,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_what_changes_while_a_write_is_under_way_is_written_after_it),
         cmocka_unit_test(test_what_is_gone_is_dropped),
         cmocka_unit_test(test_few_are_under_way_at_once),
+        cmocka_unit_test(test_a_pause_for_a_lost_connection_ends_when_the_watch_hears_again),
         cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),
