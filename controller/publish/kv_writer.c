@@ -322,10 +322,23 @@ static int write_head(struct kv_publish *publish, struct table *table,
     return 0;
 }
 
+/* Have the pods applied more of this lineage than the stream has? */
+static bool pods_are_ahead(struct kv_publish *publish, const struct table *table,
+                           const char *lineage)
+{
+    bool ahead;
+
+    pthread_mutex_lock(&publish->lock);
+    ahead = strcmp(table->seen_lineage, lineage) == 0 && table->seen > table->last_sequence;
+    pthread_mutex_unlock(&publish->lock);
+    return ahead;
+}
+
 /* What the bucket's _table shall be once we are in charge. */
 static void make_head(struct kv_publish *publish, struct table *table, struct table_head *ret_head)
 {
-    bool fresh = table->new_lineage || !table->head.lineage[0];
+    bool fresh = table->new_lineage || !table->head.lineage[0] ||
+                 pods_are_ahead(publish, table, table->head.lineage);
 
     if (!table->term[0])
         random_text(&publish->random, table->term, ID_LENGTH + 1);
@@ -378,29 +391,15 @@ static int take_head(void *context, const struct jetstream_entry *entry)
     return entry->deleted ? -ENOENT : table_head_read(entry->value, context);
 }
 
-/* Have the pods applied more of this lineage than the stream has? */
-static bool pods_are_ahead(struct kv_publish *publish, struct table *table, uint64_t seen)
-{
-    bool ahead;
-
-    pthread_mutex_lock(&publish->lock);
-    ahead = strcmp(table->seen_lineage, table->lineage) == 0 && seen > table->last_sequence;
-    pthread_mutex_unlock(&publish->lock);
-    return ahead;
-}
-
 /* Is the bucket what we think it is? True: we go on writing. */
 static bool check(struct kv_publish *publish, struct table *table)
 {
     struct jetstream_stream stream;
     struct table_head head = {0};
-    uint64_t seen;
-    int error;
+    /* Asked before the stream is: what another writes meanwhile is no loss. */
+    bool ahead = pods_are_ahead(publish, table, table->lineage);
+    int error = jetstream_find_bucket(&publish->jetstream, table->name, &stream);
 
-    pthread_mutex_lock(&publish->lock);
-    seen = table->seen;
-    pthread_mutex_unlock(&publish->lock);
-    error = jetstream_find_bucket(&publish->jetstream, table->name, &stream);
     if (!error)
         error = jetstream_get(&publish->jetstream, table->name, "_table", take_head, &head);
     if (error && error != -ENOENT && error != -EINVAL) {
@@ -423,7 +422,7 @@ static bool check(struct kv_publish *publish, struct table *table)
         reopen(publish, table, "somebody else wrote into the bucket");
         return false;
     }
-    if (pods_are_ahead(publish, table, seen)) {
+    if (ahead) {
         table->new_lineage = true;
         reopen(publish, table, "the bucket lost what pods have applied");
         return false;

@@ -158,3 +158,20 @@ int jetstream_read_published(struct str answer)
     yyjson_doc_free(doc);
     return result;
 }
+
+int jetstream_read_end(struct str answer, uint64_t *ret_sequence)
+{
+    yyjson_doc *doc;
+    yyjson_val *last;
+    int result = open_answer(answer, &doc);
+
+    if (result)
+        return result;
+    last = yyjson_obj_get(yyjson_obj_get(yyjson_doc_get_root(doc), "state"), "last_seq");
+    if (yyjson_is_uint(last))
+        *ret_sequence = yyjson_get_uint(last);
+    else
+        result = -EPROTO;
+    yyjson_doc_free(doc);
+    return result;
+}

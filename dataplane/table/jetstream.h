@@ -32,5 +32,7 @@ int jetstream_read_created(struct str answer, uint64_t *ret_pending);
 /* Appends the message's payload to out. */
 int jetstream_read_stored(struct str answer, uint64_t *ret_sequence, struct buffer *out);
 int jetstream_read_published(struct str answer);
+/* Of STREAM.INFO: the last sequence that the stream has given out. */
+int jetstream_read_end(struct str answer, uint64_t *ret_sequence);
 
 #endif

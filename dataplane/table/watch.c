@@ -12,7 +12,9 @@
  * subscription here, its numbers are checked here, and any doubt leads to a replay from the start.
  *
  * A replay goes into the entries' wanted side; the loops serve the last table until its end, and
- * only if the head says `complete` does it become the next table. LIVE, each batch of messages that
+ * only if the head says `complete` does it become the next table. One that ends before what is
+ * served, in the same lineage, is of a stream that lost its end (an older backup): it is followed,
+ * but not served before the controller has begun a new lineage. LIVE, each batch of messages that
  * waited becomes one table: the first change goes out at once, and what gathers while a table is
  * made goes out with the next.
  *
@@ -69,17 +71,20 @@ struct watch {
     enum reading reading;
     uint64_t retry_ms, backoff_ms;
     uint64_t heard_ms, asked_ms, head_ms; /* last message; creation asked; head to be asked */
-    uint32_t follow_id, create_ask, head_ask;
+    uint32_t follow_id, create_ask, head_ask, end_ask;
     uint64_t sequence, consumer_sequence; /* of the last message of this consumer */
     bool caught_up, advanced;             /* to the bucket's end; since the last publish */
     struct table_head head;               /* as this consumer told it */
     bool has_head;
     uint64_t head_sequence;
+    uint64_t stream_end; /* in doubt, as the stream's leader says; 0: not known */
+    uint64_t end_ms;     /* how long to wait for that */
     struct route_table *table;
     char lineage[TABLE_ID_MAX + 1], lineage_before[TABLE_ID_MAX + 1];
     uint64_t lineage_number; /* the first version of lineage */
     uint64_t published;      /* number of the newest version */
-    uint64_t applied_ms;     /* when the loops first served a table; 0: not yet */
+    uint64_t published_sequence;
+    uint64_t applied_ms; /* when the loops first served a table; 0: not yet */
     struct ack ack;
     struct buffer text; /* scratch */
     struct random_source random;
@@ -172,7 +177,8 @@ static void ask_consumer(struct watch *watch)
     entries_begin(watch->entries);
     watch->sequence = watch->consumer_sequence = 0;
     watch->caught_up = watch->has_head = false;
-    watch->head_ask = 0;
+    watch->head_ask = watch->end_ask = 0;
+    watch->stream_end = 0;
     snprintf(subject, sizeof(subject), "%sCONSUMER.CREATE.%s", watch->api, watch->stream);
     snprintf(filter, sizeof(filter), "%s>", watch->prefix);
     buffer_clear(&watch->text, SIZE_MAX);
@@ -259,12 +265,55 @@ static void on_head_answer(struct watch *watch, struct str answer)
     }
 }
 
-/* ---- messages ---- */
-
 static struct str payload_of(natsMsg *message)
 {
     return str_make(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message));
 }
+
+/* ---- a stream that went back ---- */
+
+/* Whoever may not ask, or gets no answer, goes by what was read. */
+static void ask_end(struct watch *watch)
+{
+    char subject[3 * NAME_MAX_BYTES];
+
+    watch->end_ms = feed_now_ms() + ASK_MS;
+    snprintf(subject, sizeof(subject), "%sSTREAM.INFO.%s", watch->api, watch->stream);
+    if (feed_ask(watch->feed, subject, str_make("", 0), &watch->end_ask))
+        go_away(watch, "the connection to NATS is lost");
+}
+
+static void on_end_answer(struct watch *watch, natsMsg *message)
+{
+    uint64_t end;
+
+    watch->end_ask = 0;
+    watch->end_ms = 0;
+    if (natsMsg_IsNoResponders(message) || jetstream_read_end(payload_of(message), &end))
+        end = UINT64_MAX;
+    watch->stream_end = end;
+}
+
+/*
+ * A replay that ends before what is served, in the same lineage. Mostly the end was a deletion,
+ * whose mark was purged since; the stream's last sequence tells that from a loss.
+ */
+static bool is_doubtful(struct watch *watch)
+{
+    if (strcmp(watch->lineage, watch->head.lineage) != 0 ||
+        watch->sequence >= watch->published_sequence ||
+        watch->stream_end >= watch->published_sequence)
+        return false;
+    if (!watch->stream_end && !watch->end_ask)
+        ask_end(watch);
+    else if (!watch->stream_end && feed_now_ms() >= watch->end_ms)
+        watch->stream_end = UINT64_MAX;
+    if (watch->stream_end)
+        set_reason(watch, "the table's stream went back: a controller is to begin it anew");
+    return true;
+}
+
+/* ---- messages ---- */
 
 static bool has_header(natsMsg *message, const char *name, const char **ret_value)
 {
@@ -376,6 +425,8 @@ static void on_answer(struct watch *watch, uint32_t id, natsMsg *message)
         on_created(watch, message);
     else if (id == watch->head_ask && !natsMsg_IsNoResponders(message))
         on_head_answer(watch, payload_of(message));
+    else if (id == watch->end_ask)
+        on_end_answer(watch, message);
     else if (id == watch->ack.asked) {
         stored =
             !natsMsg_IsNoResponders(message) && jetstream_read_published(payload_of(message)) == 0;
@@ -405,6 +456,7 @@ static int publish(struct watch *watch)
     route_table_unref(watch->table);
     watch->table = table;
     watch->published = (uint64_t)number;
+    watch->published_sequence = watch->sequence;
     watch->advanced = false;
     return 0;
 }
@@ -430,12 +482,16 @@ static int publish_replay(struct watch *watch)
 
 static void publish_what_is_new(struct watch *watch)
 {
+    bool whole =
+        watch->reading == REPLAYING && watch->caught_up && watch->has_head && watch->head.complete;
     uint64_t adopted;
     int result = 0;
 
+    if (whole && is_doubtful(watch))
+        return;
     swap_applied(watch->swap, &adopted);
     pthread_mutex_lock(&watch->lock);
-    if (watch->reading == REPLAYING && watch->caught_up && watch->has_head && watch->head.complete)
+    if (whole)
         result = publish_replay(watch);
     else if (watch->reading == LIVE && watch->advanced &&
              watch->published - adopted < UNADOPTED_MAX)

@@ -7,7 +7,7 @@
  * at initial-done with `complete`; until then the last table serves on.
  *
  * Its user in NATS needs to publish, with S the stream KV_metropolis-<gateway>:
- *   $JS.API.CONSUMER.CREATE.S  $JS.API.STREAM.MSG.GET.S  $JS.FC.S.>
+ *   $JS.API.CONSUMER.CREATE.S  $JS.API.STREAM.MSG.GET.S  $JS.API.STREAM.INFO.S  $JS.FC.S.>
  *   $KV.metropolis_acks.<gateway>.>
  * and to subscribe <inbox_prefix>.>; nothing else.
  */

@@ -402,6 +402,7 @@ def role(kubectl, tmp_path):
         token = kubectl("create", "token", "metropolis-controller").stdout.strip()
         config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify").stdout)
         config["users"][0]["user"] = {"token": token}
+        config["contexts"][0]["context"]["namespace"] = kubectl.namespace  # as the pod's
         path = tmp_path / "controller.kubeconfig"
         path.write_text(yaml.safe_dump(config))
         return path
@@ -480,7 +481,8 @@ def test_controller_and_gateway_run_with_the_rights_that_they_are_given(tmp_path
 def test_three_nodes_are_a_cluster_that_keeps_three_copies_and_survives_one(tmp_path, new_release):
     release = new_release({"nats": {"replicas": 3}})
     shown = release.container("metropolis-controller")
-    args = [a.split("=metropolis/")[0] for a in release.args(shown)]  # without Kubernetes: no Services
+    # Without Kubernetes: no Services, no Lease.
+    args = [a.split("=metropolis/")[0] for a in release.args(shown) if not a.startswith("--lease=")]
     (tmp_path / "routes").mkdir()
     (tmp_path / "routes" / "foo.yaml").write_text(json.dumps(route("foo", "/foo")))
     controller = as_shown(Controller(tmp_path, "", *args, "--routes", tmp_path / "routes"), release.environment(shown))

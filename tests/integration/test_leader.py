@@ -4,6 +4,7 @@ changes nothing. Real NATS, one server or a cluster of three, a real API server 
 import asyncio
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -48,9 +49,9 @@ class Group:
         self.programs.append(program.start())
         return program
 
-    def controller(self, name, *args, kubeconfig=None):
-        return Controller(self.directory, self.url, "--kubeconfig", kubeconfig or self.kubeconfig, "--lease", self.lease,
-                          "--nats-replicas", self.replicas, *args, name=name)
+    def controller(self, name, *args, kubeconfig=None, lease=None):
+        return Controller(self.directory, self.url, "--kubeconfig", kubeconfig or self.kubeconfig,
+                          "--lease", lease or self.lease, "--nats-replicas", self.replicas, *args, name=name)
 
     def leader(self):
         """The one that leads, None when there is none; more would be a failure of the test."""
@@ -295,3 +296,158 @@ def test_a_leader_cut_off_from_the_api_server_gives_way_and_comes_back_as_standb
     eventually(lambda: first.ready() and "standby: the leader is" in first.get_admin("/readyz").text, 2 * PATIENCE_S)
     assert group.bucket() == before
     pipe.close()
+
+
+async def delete_bucket(url):
+    client = await nats.connect(url)
+    await client.jetstream().delete_stream(BUCKET)
+    await client.close()
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied", "restored"])
+def test_a_table_that_was_lost_comes_back_whole_and_no_gateway_drops_a_route(new_group, kubectl, loss):
+    group = new_group()
+    leader, server = group.leader(), group.servers[0]
+    group.worker("loss.>")
+    for name in ("kept", "changed"):
+        kubectl.apply(route(name, f"/{name}", f"loss.{name}", hostnames=["loss.test"]))
+        programmed(kubectl, name)
+    backup = group.directory / "backup"
+    if loss == "restored":
+        server.stop()
+        shutil.copytree(server.store, backup)
+        server.start()
+        eventually(leader.ready)
+    kubectl.apply(route("changed", "/changed", "loss.anew", hostnames=["loss.test"]))
+    kubectl.apply(route("added", "/added", "loss.added", hostnames=["loss.test"]))
+    programmed(kubectl, "changed", 2)
+    programmed(kubectl, "added")
+    before = leader.metric("metropolis_controller_lineages_total")
+    if loss == "deleted":
+        asyncio.run(delete_bucket(group.url))
+    else:
+        server.stop()
+        shutil.rmtree(server.store)
+        if loss == "restored":
+            shutil.copytree(backup, server.store)
+        server.start()
+
+    def recovered():
+        for gateway in group.gateways:
+            assert 404 not in [gateway.get(f"/{n}", "loss.test").status_code for n in ("kept", "changed", "added")], "lost"
+        return leader.metric("metropolis_controller_lineages_total") > before and leader.ready()
+
+    end = time.monotonic() + PATIENCE_S
+    while not recovered():  # an assertion in here is final
+        assert time.monotonic() < end
+    # What is True now is served by both, at once.
+    kubectl.apply(route("changed", "/changed", "loss.third", hostnames=["loss.test"]))
+    programmed(kubectl, "changed", 3)
+    assert group.served("/changed", "loss.test") == [b"loss.third"] * 2
+    assert group.bucket()[2] == 3
+    assert group.leader() is leader
+    fresh = group.start(Gateway(group.directory, group.url, "gw-fresh")).wait_ready()
+    for name, body in (("kept", b"loss.kept"), ("changed", b"loss.third"), ("added", b"loss.added")):
+        assert fresh.get(f"/{name}", "loss.test").content == body
+
+
+def test_a_second_group_of_another_owner_is_refused_by_name(new_group, kubectl):
+    group = new_group()
+    kubectl.apply(route("ours", "/ours", hostnames=["owner.test"]))
+    programmed(kubectl, "ours")
+    before = group.bucket()
+    kubectl("create", "namespace", f"{kubectl.namespace}-b")
+    theirs = type(kubectl)(kubectl.kubeconfig, f"{kubectl.namespace}-b")
+    try:
+        stranger = group.controller("stranger", "--owner", "stranger", "--namespace", theirs.namespace, lease=group.lease + "-b")
+        group.start(stranger)
+        eventually(lambda: leads(stranger))
+        theirs.apply(route("theirs", "/theirs", hostnames=["owner.test"]))
+        eventually(lambda: "belongs to owner" in (theirs.condition("theirs", "Programmed") or ["", "", ""])[2])
+        message = theirs.condition("theirs", "Programmed")[2]
+        assert '"stranger"' in message and "metropolis-default" in message
+        answer = stranger.get_admin("/readyz")
+        assert answer.status_code == 503 and "belongs to owner" in answer.text
+        assert stranger.metric("metropolis_controller_writes_total") == 0
+        # Ours watches that namespace, too, and is what publishes for it.
+        eventually(lambda: all(g.get("/theirs", "owner.test").status_code == 503 for g in group.gateways))
+        assert group.bucket()[1] == before[1]
+    finally:
+        theirs("delete", "routes.metropolis.dev", "--all", "--wait=false")
+        kubectl("delete", "namespace", theirs.namespace, "--wait=false")
+
+
+def test_a_leader_that_finds_another_writer_gives_its_lease_back(new_group, kubectl):
+    group = new_group()
+    first = group.leader()
+    other = group.start(group.controller("other", lease=group.lease + "-b"))  # the same owner, by mistake
+    eventually(lambda: leads(other) and other.ready())
+    eventually(lambda: not leads(first))
+    assert first.ready() and "standby" in first.get_admin("/readyz").text
+    # Nobody wants this Lease for a while: its other controller lets it lie, too, or takes its turn.
+    kubectl.apply(route("turn", "/turn", hostnames=["turn.test"]))
+    programmed(kubectl, "turn")
+
+
+ROLE = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: controller, namespace: {namespace}}}
+rules:
+- {{apiGroups: [metropolis.dev], resources: [routes], verbs: [list, watch]}}
+- {{apiGroups: [metropolis.dev], resources: [routes/status], verbs: [patch]}}
+- {{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create, get, list, watch, patch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: controller, namespace: {namespace}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: controller}}
+subjects: [{{kind: ServiceAccount, name: controller, namespace: {account}}}]
+"""
+
+
+def test_a_new_leader_that_may_not_read_a_namespace_deletes_nothing_and_says_so(new_group, kubectl, tmp_path):
+    group = new_group()
+    group.worker("rbac.>")
+    for old in group.controllers:
+        old.stop()
+    shop = type(kubectl)(kubectl.kubeconfig, f"{kubectl.namespace}-shop")
+    kubectl("create", "namespace", shop.namespace)
+    try:
+        kubectl("create", "serviceaccount", "controller")
+        for namespace in (kubectl, shop):
+            namespace.apply(ROLE.format(namespace=namespace.namespace, account=kubectl.namespace))
+        config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify").stdout)
+        config["users"][0]["user"] = {"token": kubectl("create", "token", "controller").stdout.strip()}
+        config["contexts"][0]["context"]["namespace"] = kubectl.namespace
+        account = tmp_path / "account.kubeconfig"
+        account.write_text(yaml.safe_dump(config))
+        args = ("--owner", "rbac", "--namespace", f"{kubectl.namespace},{shop.namespace}")
+        asyncio.run(delete_bucket(group.url))  # it was another owner's
+        first, second = group.controllers = [group.controller(n, *args, kubeconfig=account) for n in ("one", "two")]
+        group.start(first).wait_ready()
+        kubectl.apply(route("here", "/here", "rbac.here", hostnames=["rbac.test"]))
+        shop.apply(route("there", "/there", "rbac.there", hostnames=["rbac.test"]))
+        programmed(kubectl, "here")
+        programmed(shop, "there")
+        shop("delete", "rolebinding", "controller")
+        before = group.bucket()
+        first.stop()
+        shop("delete", "route.metropolis.dev", "there")  # unknown to whoever may not list
+        kubectl.apply(route("here", "/here", "rbac.anew", hostnames=["rbac.test"]))
+        group.start(second)
+        eventually(lambda: leads(second) and "403" in second.get_admin("/readyz").text)
+        answer = second.get_admin("/readyz")
+        assert answer.status_code == 503 and "forbidden" in answer.text and shop.namespace in answer.text
+        time.sleep(3)
+        assert group.bucket() == before
+        assert group.served("/here", "rbac.test") == [b"rbac.here"] * 2
+        assert group.served("/there", "rbac.test") == [b"rbac.there"] * 2
+        shop.apply(ROLE.format(namespace=shop.namespace, account=kubectl.namespace))
+        programmed(kubectl, "here", 2)
+        eventually(lambda: all(g.get("/there", "rbac.test").status_code == 404 for g in group.gateways))
+        second.wait_ready()
+        assert group.served("/here", "rbac.test") == [b"rbac.anew"] * 2
+    finally:
+        shop("delete", "routes.metropolis.dev", "--all", "--wait=false")
+        kubectl("delete", "namespace", shop.namespace, "--wait=false")

@@ -575,6 +575,78 @@ static void losing_the_server_changes_nothing_and_what_was_missed_is_read(void *
     tear_down(fixture);
 }
 
+static void run_shell(const struct fixture *fixture, const char *format)
+{
+    char command[512];
+
+    snprintf(command, sizeof(command), format, fixture->server.directory, fixture->server.directory,
+             fixture->server.directory);
+    assert_int_equal(system(command), 0);
+}
+
+/* A backup is restored: nothing that is served is dropped until a controller has looked. */
+static void a_stream_that_went_back_is_not_served_before_its_new_lineage(void **state)
+{
+    struct fixture *fixture = set_up();
+
+    (void)state;
+    add_bucket(fixture);
+    put_route(fixture, 1, 1);
+    put_head(fixture, "life-1", true);
+    disconnect_pen(fixture);
+    test_server_kill(&fixture->server);
+    run_shell(fixture, "cp -r %s/jetstream %s/backup");
+    test_server_restart(&fixture->server);
+    connect_pen(fixture);
+    put_route(fixture, 2, 1);
+    put_route(fixture, 3, 1);
+    start_gateway(fixture);
+    WAIT_FOR(serve(fixture, 3));
+    disconnect_pen(fixture);
+    test_server_kill(&fixture->server);
+    run_shell(fixture, "rm -rf %s/jetstream && mv %s/backup %s/jetstream");
+    test_server_restart(&fixture->server);
+    connect_pen(fixture);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "went back"));
+    assert_int_equal(atomic_load(&fixture->loops[0].routes), 3);
+    put_head(fixture, "life-2", false);
+    put_route(fixture, 2, 2);
+    put_head(fixture, "life-2", true);
+    WAIT_FOR(serve(fixture, 2));
+    assert_true(dump_has(fixture, "r.2.v2"));
+    stop_gateway(fixture);
+    tear_down(fixture);
+}
+
+/* The same end of a replay, but nothing was lost. */
+static void a_purged_mark_of_a_deletion_is_no_loss(void **state)
+{
+    struct fixture *fixture = set_up();
+    jsOptions options;
+
+    (void)state;
+    add_bucket(fixture);
+    put_route(fixture, 1, 1);
+    put_route(fixture, 2, 1);
+    put_head(fixture, "life-1", true);
+    start_gateway(fixture);
+    WAIT_FOR(serve(fixture, 2));
+    delete (fixture, "route.ns.r2");
+    WAIT_FOR(serve(fixture, 1));
+    jsOptions_Init(&options);
+    options.Stream.Purge.Subject = "$KV.metropolis-test.route.ns.r2";
+    assert_int_equal(js_PurgeStream(fixture->js, "KV_metropolis-test", &options, NULL), NATS_OK);
+    disconnect_pen(fixture);
+    test_server_kill(&fixture->server);
+    test_server_restart(&fixture->server);
+    connect_pen(fixture);
+    WAIT_FOR(metric(fixture, "metropolis_table_replays_total") == 2);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "serving the table"));
+    assert_int_equal(atomic_load(&fixture->loops[0].routes), 1);
+    stop_gateway(fixture);
+    tear_down(fixture);
+}
+
 /* A server that stops without closing its connections: heartbeats fail to come. */
 static void a_stalled_server_is_noticed(void **state)
 {
@@ -723,6 +795,8 @@ int main(void)
         cmocka_unit_test(a_new_lineage_in_the_same_bucket_is_read_anew),
         cmocka_unit_test(a_lost_head_is_noticed_and_the_table_serves_on),
         cmocka_unit_test(losing_the_server_changes_nothing_and_what_was_missed_is_read),
+        cmocka_unit_test(a_stream_that_went_back_is_not_served_before_its_new_lineage),
+        cmocka_unit_test(a_purged_mark_of_a_deletion_is_no_loss),
         cmocka_unit_test(a_stalled_server_is_noticed),
         cmocka_unit_test(stopping_never_hangs),
         cmocka_unit_test(a_user_with_few_rights_is_enough),
