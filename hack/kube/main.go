@@ -1,6 +1,5 @@
 // The whole of Kubernetes in one program, which runs the part that its name (argv[0], a symlink)
-// says: `etcd`, `kube-apiserver`, `kubectl`, and with the build tag `node` also
-// `kube-controller-manager`, `kube-scheduler`, `kubelet` and `kube-proxy`.
+// says: `etcd`, `kube-apiserver`, `kubectl`, and what a whole node needs besides.
 //
 // Go modules are the only source of these programs that works wherever a Go tool chain does: no
 // images to pull, no release archives. One program instead of seven because most of each is the
@@ -8,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,16 +25,24 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// Every program by its name; node.go adds to it.
+// Every program by its name.
 var programs = map[string]func() int{
 	"etcd": func() int {
 		etcdmain.Main(os.Args)
 		return 0
 	},
-	"kube-apiserver": command(apiserver.NewAPIServerCommand),
-	"kubectl":        runKubectl,
+	"kube-apiserver":          command(apiserver.NewAPIServerCommand),
+	"kube-controller-manager": command(controllermanager.NewControllerManagerCommand),
+	"kube-proxy":              command(proxy.NewProxyCommand),
+	"kube-scheduler":          command(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kubectl":                 runKubectl,
+	"kubelet":                 command(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 }
 
 // command makes a program of one of Kubernetes' cobra commands. It is created only when it runs:
