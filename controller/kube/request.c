@@ -19,7 +19,7 @@
 enum {
     CONNECT_TIMEOUT_MS = 10 * 1000,
     DEAD_PEER_S = 30, /* a connection whose peer has vanished is given up after it */
-    CA_CACHE_S = 60,  /* a rotated CA file counts after it */
+    CA_CACHE_S = 60,  /* a rotated CA file counts after it, or when the old one fails */
     TOKEN_AGE_MS = 60 * 1000,
     TOKEN_MAX = 64 * 1024,
     FAILURE_BODY_MAX = 256 * 1024, /* bytes of an error's body that are read for a Status */
@@ -136,7 +136,7 @@ static void set_tls(CURL *easy, const struct kube_client *client)
                      CURLOPT_SSLKEY_BLOB, CURLOPT_SSLKEY);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, config->insecure ? 0L : 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, config->insecure ? 0L : 2L);
-    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_S);
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, client->ca_stale ? 0L : (long)CA_CACHE_S);
 }
 
 static void set_connection(struct kube_request *request)
@@ -296,6 +296,7 @@ void kube_request_explain(struct kube_request *request, CURLcode code,
     long status = 0;
     curl_off_t retry_after_s = 0;
 
+    request->client->ca_stale = code == CURLE_PEER_FAILED_VERIFICATION;
     curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     response->error = error_of(code);

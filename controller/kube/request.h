@@ -30,6 +30,7 @@ struct kube_client {
     char *authorization; /* the header; NULL: none */
     uint64_t token_read_ms;
     bool token_stale;
+    bool ca_stale; /* the server's certificate did not match: another may be in the file */
     struct kube_plugin *plugin; /* NULL: none */
     uint64_t credential;        /* how many the plugin gave */
 

@@ -295,8 +295,9 @@ bool fleet_rejects(const struct fleet *fleet, struct str key, uint64_t sequence,
         rejection = find_rejection(pod, key, sequence, &unlisted);
         if (!rejection && !unlisted)
             continue;
-        *ret_programmed = (struct condition){
-            .status = rejection ? CONDITION_FALSE : CONDITION_UNKNOWN, .reason = "Rejected"};
+        *ret_programmed =
+            (struct condition){.status = rejection ? CONDITION_FALSE : CONDITION_UNKNOWN,
+                               .reason = "RejectedByGateway"};
         if (rejection)
             verdict_append(ret_programmed, "rejected by %s: %s", pod->name, rejection->reason);
         else
@@ -340,7 +341,7 @@ void fleet_describe_lag(const struct fleet *fleet, uint64_t sequence, uint64_t n
         return;
     }
     if (!fleet->live) {
-        memcpy(ret_programmed->reason, "NoPods", sizeof("NoPods"));
+        memcpy(ret_programmed->reason, "NoGatewayPods", sizeof("NoGatewayPods"));
         verdict_append(ret_programmed, "the gateway has no live pod");
         return;
     }

@@ -1,10 +1,12 @@
 """Ways to reach and to log in to a real API server that kubeconfigs have."""
 
+import base64
 import json
 import sys
 import time
 
 import pytest
+import yaml
 
 from faults import Proxy, client_certificate, kubeconfig_with, server_address
 from harness import Controller, NatsServer, eventually, route, stop_all
@@ -126,6 +128,20 @@ def test_a_proxy_of_the_kubeconfig_is_used(tmp_path, start, kubectl, kubeconfig)
     eventually(lambda: controller.get_admin("/readyz").status_code == 503)
     assert set(proxy.tunnels) == {server_address(kubeconfig)}
     proxy.close()
+
+
+def test_an_authority_that_is_replaced_in_its_file_is_trusted_at_once(tmp_path, start, kubectl, kubeconfig):
+    config = yaml.safe_load(open(kubeconfig))
+    good = base64.b64decode(config["clusters"][0]["cluster"].pop("certificate-authority-data")).decode()
+    authority = tmp_path / "ca.crt"
+    authority.write_text(client_certificate(kubeconfig)[0])  # a certificate, but of no authority
+    config["clusters"][0]["cluster"]["certificate-authority"] = "ca.crt"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    controller = start(tmp_path / "kubeconfig")
+    eventually(lambda: "certificate" in controller.get_admin("/readyz").text)
+    authority.write_text(good)
+    eventually(controller.ready, 20)  # not only when what was read is a minute old
+    works(kubectl, "trusted")
 
 
 def test_the_certificate_may_be_for_another_name_if_the_kubeconfig_says_so(tmp_path, start, kubectl, kubeconfig):

@@ -85,6 +85,38 @@ def test_under_churn_a_status_is_late_by_less_than_a_second(stack, kubectl):
     assert soon == total
 
 
+class OldPod:
+    """The acks of a pod that does not understand a Route; a real one would have to be an old program."""
+
+    def __init__(self, stack, name):
+        self.stack = stack
+        self.name = name
+
+    def ack(self, rejected=(), **more):
+        fleet = self.stack.controller.get_admin("/fleet").json()["gateways"][0]
+        value = {"format": 1, "boot": "old", "lineage": fleet["lineage"], "applied": fleet["applied"],
+                 "rejected": list(rejected), "rejectedTotal": len(rejected), "version": "0.0.1", **more}
+        worker = self.stack.worker()
+        worker.run(worker.client.publish(f"$KV.metropolis_acks.default.{self.name}", json.dumps(value).encode()))
+        worker.run(worker.client.flush())
+
+
+def test_a_pod_that_rejects_a_route_is_named_with_its_reason(own_stack, kubectl):
+    kubectl.apply(new("rejected"), new("other"))
+    eventually(lambda: all_programmed(kubectl))
+    revision = kubectl.route("rejected")["status"]["gateways"]["revision"]
+    old = OldPod(own_stack, "gw-old")
+    old.ack([{"key": f"route.{kubectl.namespace}.rejected", "seq": revision, "reason": "unknown field: future"}])
+    eventually(lambda: kubectl.condition("rejected", "Programmed")[:2] == ("False", "RejectedByGateway"))
+    assert "gw-old" in kubectl.condition("rejected", "Programmed")[2]
+    assert "unknown field: future" in kubectl.condition("rejected", "Programmed")[2]
+    assert kubectl.condition("other", "Programmed")[0] == "True"
+    eventually(lambda: "gw-old" in events(kubectl, "rejected"), every_s=0.3)
+    assert "Warning" in events(kubectl, "rejected")
+    old.ack(goodbye=True)
+    eventually(lambda: kubectl.condition("rejected", "Programmed")[0] == "True")
+
+
 def events(kubectl, name):
     described = kubectl("describe", "routes.metropolis.dev", name).stdout
     return described.split("Events:")[1].strip()

@@ -219,7 +219,7 @@ static void test_no_pod_is_not_programmed(void **state)
     accept_route(&f, 1);
     write_route(&f, 1, 5);
     pass(&f, 2 * SECONDS);
-    assert_programmed(&f, CONDITION_FALSE, "NoPods", "the gateway has no live pod");
+    assert_programmed(&f, CONDITION_FALSE, "NoGatewayPods", "the gateway has no live pod");
     programmed_free(f.programmed);
 }
 
@@ -269,10 +269,10 @@ static void test_a_rejection_is_named_and_its_end_is_seen(void **state)
     open_fixture(&f, false);
     program_route(&f);
     reject(&f, "gw-2", 5, 5, 1); /* lowers a True: that pod does not serve it */
-    assert_programmed(&f, CONDITION_FALSE, "Rejected", "rejected by gw-2: unknown field");
+    assert_programmed(&f, CONDITION_FALSE, "RejectedByGateway", "rejected by gw-2: unknown field");
     reject(&f, "gw-1", 5, 5, 1);
     goodbye(&f, "gw-2");
-    assert_programmed(&f, CONDITION_FALSE, "Rejected", "rejected by gw-1: unknown field");
+    assert_programmed(&f, CONDITION_FALSE, "RejectedByGateway", "rejected by gw-1: unknown field");
     ack(&f, "gw-1", "L1", 5);
     assert_int_equal(f.sink.status.programmed.status, CONDITION_TRUE);
     reject(&f, "gw-1", 6, 4, 1); /* of an older value of the same key: no matter */
