@@ -147,7 +147,8 @@ static void on_message(natsConnection *connection, natsSubscription *subscriptio
     pthread_mutex_lock(&feed->lock);
     if (queue_add(feed, &item))
         natsMsg_Destroy(message);
-    pthread_cond_signal(&feed->changed);
+    else if (feed->count == 1) /* else the taker knows: it waits only for an empty queue */
+        pthread_cond_signal(&feed->changed);
     pthread_mutex_unlock(&feed->lock);
 }
 

@@ -25,6 +25,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -477,6 +478,7 @@ static int publish_replay(struct watch *watch)
     watch->reading = LIVE;
     watch->backoff_ms = BACKOFF_LEAST_MS;
     watch->numbers.replays++;
+    malloc_trim(0); /* the messages of a whole table leave much behind */
     return 0;
 }
 
@@ -582,8 +584,10 @@ static void take_items(struct watch *watch)
             on_answer(watch, items[i].id, items[i].message);
         else if (items[i].id == watch->follow_id && watch->reading >= ASKED)
             on_message(watch, items[i].message);
-        natsMsg_Destroy(items[i].message);
     }
+    /* Together: the library hands each to a thread of its own, and wakes it for the first only. */
+    for (size_t i = 0; i < count; i++)
+        natsMsg_Destroy(items[i].message);
 }
 
 /* One last word, so that nobody waits for this pod. */
