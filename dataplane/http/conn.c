@@ -25,7 +25,8 @@ enum {
     SPARE_MAX = 256,              /* pooled buffers, and connections, of a server */
     LINGER_MS = 2000,
     LAST_REQUEST_MS = 500,
-    BODY_RATE_MIN = 512, /* bytes per second that keep a slow body alive */
+    BODY_RATE_MIN = 512,  /* bytes per second that keep a slow body alive */
+    BODY_COPY_MAX = 4096, /* copied behind its head: write costs less than writev */
 };
 
 struct inbuf {
@@ -481,6 +482,8 @@ void conn_respond(struct conn *conn, const struct http_response *response)
         return;
     }
     if (http_response_bodiless(response->status, head))
+        body = (struct str){0};
+    if (body.len && body.len <= BODY_COPY_MAX && buffer_append_str(&server->out, body) == 0)
         body = (struct str){0};
     send_response(conn, buffer_view(&server->out), body);
 }

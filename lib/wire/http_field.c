@@ -1,11 +1,13 @@
 /*
  * http_field: the lists of names of docs/WIRE.md, as one switch.
  *
- * It runs once per header of every request and every reply, so a name is gone through once (case
- * folded, bytes judged, hashed) and then compared with the few names of its length: each compare is
- * of a constant size, a load or two. There is no table to keep sorted and no magic multiplier.
+ * It runs once per header of every request and every reply, so a name is gone through once, in
+ * words (case folded, bytes judged, hashed), and then compared with the few names of its length:
+ * each compare is of a constant size, a load or two. There is no table to keep sorted.
  */
 #include "lib/wire/http_field.h"
+
+#include <assert.h>
 
 enum { KNOWN_NAME_MAX = 24 };
 
@@ -15,18 +17,48 @@ enum { NEITHER = HTTP_FIELD_NOT_REQUEST | HTTP_FIELD_NOT_REPLY };
 /* What proxies say of a request: believed from those that are trusted, nonsense in a reply. */
 enum { PROXY = HTTP_FIELD_UNTRUSTED | HTTP_FIELD_NOT_REPLY };
 
-/* Lower case of the bytes that a name may have, 0 for all others. */
-static const unsigned char name_bytes[256] = {
-    ['-'] = '-', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4', ['5'] = '5',
-    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b', ['c'] = 'c',
-    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i', ['j'] = 'j',
-    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p', ['q'] = 'q',
-    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w', ['x'] = 'x',
-    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e',
-    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l',
-    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's',
-    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z',
-};
+/* ---- names, eight bytes at a time ---- */
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a word's lowest byte is its first");
+
+#define EACH(byte) (UINT64_MAX / 255 * (byte))
+
+/* The next eight bytes, or what is left of them with zeros behind. at < text.len. */
+static inline uint64_t word_load(struct str text, size_t at)
+{
+    const char *from = text.ptr + at;
+    size_t left = text.len - at;
+    uint64_t word = 0;
+    uint32_t head, tail;
+
+    if (left >= sizeof(word)) {
+        memcpy(&word, from, sizeof(word));
+    } else if (text.len >= sizeof(word)) {
+        memcpy(&word, from + left - sizeof(word), sizeof(word));
+        word >>= 8 * (sizeof(word) - left);
+    } else if (left >= sizeof(head)) {
+        memcpy(&head, from, sizeof(head));
+        memcpy(&tail, from + left - sizeof(tail), sizeof(tail));
+        word = head | (uint64_t)tail << 8 * (left - sizeof(tail));
+    } else {
+        for (size_t i = 0; i < left; i++)
+            word |= (uint64_t)(unsigned char)from[i] << 8 * i;
+    }
+    return word;
+}
+
+/* The highest bit of each byte that is one of first to last, of 0x01-0x7F. */
+static inline uint64_t word_within(uint64_t word, unsigned first, unsigned last)
+{
+    uint64_t low = word & EACH(0x7F); /* so no sum carries into the next byte */
+
+    return (low + EACH(0x80 - first)) & ~(low + EACH(0x7F - last)) & ~word & EACH(0x80);
+}
+
+static inline uint64_t word_letters(uint64_t word)
+{
+    return word_within(word | EACH(0x20), 'a', 'z');
+}
 
 #define IS(literal) (memcmp(lower, literal, sizeof(literal) - 1) == 0)
 
@@ -165,55 +197,50 @@ static unsigned classify_lower(const char *lower, size_t length)
 
 unsigned http_field_classify(struct str name, uint32_t *ret_hash)
 {
+    uint64_t hash = name.len, bad = 0;
     char lower[KNOWN_NAME_MAX] = {0};
-    uint64_t word, hash = name.len;
-    unsigned bad = 0; /* its highest bit: a byte that no name may have */
-    size_t known = name.len < sizeof(lower) ? name.len : sizeof(lower);
 
-    for (size_t i = 0; i < known; i++) {
-        unsigned c = name_bytes[(unsigned char)name.ptr[i]];
+    for (size_t at = 0; at < name.len; at += sizeof(uint64_t)) {
+        size_t left = name.len - at;
+        uint64_t word = word_load(name, at), letters = word_letters(word);
+        uint64_t ends = left < sizeof(word) ? EACH(0x80) >> 8 * (sizeof(word) - left) : EACH(0x80);
 
-        bad |= c - 1;
-        lower[i] = (char)c;
-    }
-    for (size_t i = 0; i < sizeof(lower); i += sizeof(word)) {
-        memcpy(&word, lower + i, sizeof(word));
+        bad |= ends & ~(letters | word_within(word, '0', '9') | word_within(word, '-', '-'));
+        word |= letters >> 2; /* 0x20 makes them lower case */
+        if (at < sizeof(lower))
+            memcpy(lower + at, &word, sizeof(word));
         hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15); /* 2^64 / golden ratio */
         hash ^= hash >> 32;
     }
-    for (size_t i = known; i < name.len; i++) {
-        unsigned c = name_bytes[(unsigned char)name.ptr[i]];
+    *ret_hash = (uint32_t)(hash >> 32); /* every byte reaches the upper half */
+    return name.len && !bad ? classify_lower(lower, name.len) : HTTP_FIELD_INVALID;
+}
 
-        bad |= c - 1;
-        hash = (hash ^ c) * 1099511628211u; /* FNV-1a */
+char *http_field_put_canonical(char *to, struct str name)
+{
+    uint64_t begins = 0x80; /* the highest bit of each byte that begins a part of the name */
+
+    for (size_t at = 0; at < name.len; at += sizeof(uint64_t)) {
+        uint64_t word = word_load(name, at), letters = word_letters(word);
+        uint64_t dashes = word_within(word, '-', '-');
+
+        begins |= dashes << 8;
+        word |= letters >> 2;
+        word ^= (letters & begins) >> 2;
+        memcpy(to + at, &word, sizeof(word));
+        begins = dashes >> 56;
     }
-    *ret_hash = (uint32_t)(hash ^ hash >> 32);
-    return name.len && !(bad >> 31) ? classify_lower(lower, name.len) : HTTP_FIELD_INVALID;
-}
-
-static bool blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-struct str http_field_trim(struct str value)
-{
-    while (value.len && blank(value.ptr[0]))
-        value = str_after(value, 1);
-    while (value.len && blank(value.ptr[value.len - 1]))
-        value.len--;
-    return value;
+    return to + name.len;
 }
 
 /* Whether eight bytes are all 0x20-0x7E. A borrow may accuse the wrong byte of them, but it only
  * comes from a byte that is guilty. */
 static bool word_plain(const char *bytes)
 {
-    const uint64_t ones = UINT64_MAX / 255, high = ones * 0x80;
     uint64_t word;
 
     memcpy(&word, bytes, sizeof(word));
-    return ((word | (word - ones * 0x20) | ((word ^ ones * 0x7F) - ones)) & high) == 0;
+    return ((word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1))) & EACH(0x80)) == 0;
 }
 
 enum http_field_value http_field_judge(struct str value)

@@ -32,8 +32,25 @@ enum {
  * keyed, so whoever uses it bounds how many names he compares. */
 unsigned http_field_classify(struct str name, uint32_t *ret_hash);
 
+/* Writes a name that is not INVALID as it crosses: the first letter and each after "-" in upper
+ * case, all others in lower. Returns its end; up to seven bytes behind it are overwritten. */
+enum { HTTP_FIELD_CANONICAL_SLACK = 7 };
+char *http_field_put_canonical(char *to, struct str name);
+
+static inline bool http_field_is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
 /* Without spaces and tabs at both ends. */
-struct str http_field_trim(struct str value);
+static inline struct str http_field_trim(struct str value)
+{
+    while (value.len && http_field_is_blank(value.ptr[0]))
+        value = str_after(value, 1);
+    while (value.len && http_field_is_blank(value.ptr[value.len - 1]))
+        value.len--;
+    return value;
+}
 
 enum http_field_value { HTTP_FIELD_ASCII, HTTP_FIELD_OTHER, HTTP_FIELD_CONTROL };
 /* ASCII: 0x20-0x7E only. OTHER: bytes from 0x80 on, too. CONTROL: any control byte, tab too. */

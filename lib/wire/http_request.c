@@ -133,19 +133,6 @@ static void put_value(struct writer *writer, struct str value)
     put(writer, value);
 }
 
-/* Etag, Www-Authenticate. name is valid: [A-Za-z0-9-]. */
-static void put_name(struct writer *writer, struct str name)
-{
-    char before = '-';
-
-    for (size_t i = 0; i < name.len; i++) {
-        char c = str_lower_byte(name.ptr[i]);
-
-        *writer->at++ = before == '-' && c >= 'a' ? (char)(c - ('a' - 'A')) : c;
-        before = c;
-    }
-}
-
 /* One line of all values of a chain; none if all are empty. */
 static void put_chain(struct writer *writer, const struct lines *lines, size_t first)
 {
@@ -154,7 +141,7 @@ static void put_chain(struct writer *writer, const struct lines *lines, size_t f
     char *begin = writer->at, *values;
     size_t i = first;
 
-    put_name(writer, lines->headers[first].name);
+    writer->at = http_field_put_canonical(writer->at, lines->headers[first].name);
     put(writer, STR_LIT(": "));
     values = writer->at;
     do {
@@ -236,10 +223,10 @@ static unsigned own_flags(const struct http_request_meta *meta)
 static size_t bound(const struct http_request_meta *meta, const struct lines *lines)
 {
     enum { OWN_NAMES = 512, LINE = 4, PARAM = 32 }; /* names and numbers; ": " and CR LF */
-    size_t size = OWN_NAMES + meta->method.len + meta->path.len + meta->query.len + meta->host.len +
-                  meta->scheme.len + meta->route.len + meta->remote_addr.len +
-                  meta->request_id.len + meta->traceparent.len + meta->forwarded_for.len +
-                  meta->forwarded_proto.len + meta->forwarded_host.len;
+    size_t size = OWN_NAMES + HTTP_FIELD_CANONICAL_SLACK + meta->method.len + meta->path.len +
+                  meta->query.len + meta->host.len + meta->scheme.len + meta->route.len +
+                  meta->remote_addr.len + meta->request_id.len + meta->traceparent.len +
+                  meta->forwarded_for.len + meta->forwarded_proto.len + meta->forwarded_host.len;
 
     for (size_t i = 0; i < meta->param_count; i++)
         size += PARAM + meta->params[i].name.len + meta->params[i].value.len;

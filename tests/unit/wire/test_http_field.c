@@ -1,0 +1,133 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "lib/wire/http_field.h"
+
+enum { LENGTH_MAX = 40 };
+
+static bool valid(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+/* The name in memory of exactly its size, so that a sanitizer sees a byte read beyond it. */
+static unsigned classify(const char *bytes, size_t length, uint32_t *ret_hash)
+{
+    char *name = malloc(length ? length : 1);
+    unsigned flags;
+
+    assert_non_null(name);
+    memcpy(name, bytes, length);
+    flags = http_field_classify(str_make(name, length), ret_hash);
+    free(name);
+    return flags;
+}
+
+static void a_name_is_invalid_for_one_wrong_byte_wherever_it_stands(void **state)
+{
+    char name[LENGTH_MAX];
+    uint32_t hash;
+
+    (void)state;
+    for (size_t length = 1; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at < length; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                memset(name, 'q', length);
+                name[at] = (char)c;
+                assert_int_equal((classify(name, length, &hash) & HTTP_FIELD_INVALID) != 0,
+                                 !valid((unsigned char)c));
+            }
+    assert_int_equal(classify("", 0, &hash), HTTP_FIELD_INVALID);
+}
+
+static void the_hash_knows_letters_but_not_their_case(void **state)
+{
+    char name[LENGTH_MAX], other[LENGTH_MAX];
+    uint32_t hash, other_hash;
+
+    (void)state;
+    for (size_t length = 1; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at < length; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                memset(name, 'q', length);
+                memset(other, 'Q', length);
+                name[at] = (char)c;
+                other[at] = 'k';
+                classify(name, length, &hash);
+                classify(other, length, &other_hash);
+                assert_int_equal(hash == other_hash, c == 'k' || c == 'K');
+            }
+}
+
+static void known_names_are_known_in_any_case(void **state)
+{
+    uint32_t hash;
+
+    (void)state;
+    assert_true(classify("Te", 2, &hash) & HTTP_FIELD_NOT_REQUEST);
+    assert_true(classify("HOST", 4, &hash) & HTTP_FIELD_ONCE);
+    assert_true(classify("cOOKIE", 6, &hash) & HTTP_FIELD_COOKIE);
+    assert_true(classify("X-Forwarded-Proto", 17, &hash) & HTTP_FIELD_FORWARDED_PROTO);
+    assert_true(classify("x-cloud-trace-CONTEXT", 21, &hash) & HTTP_FIELD_UNTRUSTED);
+    assert_true(classify("METROPOLIS-anything-of-any-length", 33, &hash) & HTTP_FIELD_METROPOLIS);
+    assert_int_equal(classify("Accept-Language", 15, &hash), 0);
+}
+
+static void the_first_letter_and_each_after_a_dash_are_upper(void **state)
+{
+    static const char shape[] = "aB-cD0-9eF--gH-";
+
+    (void)state;
+    for (size_t length = 1; length <= LENGTH_MAX; length++)
+        for (size_t start = 0; start < sizeof(shape) - 1; start++) {
+            char name[LENGTH_MAX], expected[LENGTH_MAX];
+            char written[LENGTH_MAX + HTTP_FIELD_CANONICAL_SLACK];
+            char before = '-';
+
+            for (size_t i = 0; i < length; i++) {
+                name[i] = shape[(start + i) % (sizeof(shape) - 1)];
+                expected[i] = str_lower_byte(name[i]);
+                if (before == '-' && expected[i] >= 'a')
+                    expected[i] = (char)(expected[i] - ('a' - 'A'));
+                before = name[i];
+            }
+            assert_ptr_equal(http_field_put_canonical(written, str_make(name, length)),
+                             written + length);
+            assert_memory_equal(written, expected, length);
+        }
+}
+
+static void a_value_is_judged_by_its_worst_byte_wherever_it_stands(void **state)
+{
+    char value[LENGTH_MAX];
+
+    (void)state;
+    for (size_t length = 1; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at < length; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                enum http_field_value expected = c < 0x20 || c == 0x7F ? HTTP_FIELD_CONTROL
+                                                 : c >= 0x80           ? HTTP_FIELD_OTHER
+                                                                       : HTTP_FIELD_ASCII;
+
+                memset(value, ' ', length);
+                value[at] = (char)c;
+                assert_int_equal(http_field_judge(str_make(value, length)), expected);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_name_is_invalid_for_one_wrong_byte_wherever_it_stands),
+        cmocka_unit_test(the_hash_knows_letters_but_not_their_case),
+        cmocka_unit_test(known_names_are_known_in_any_case),
+        cmocka_unit_test(the_first_letter_and_each_after_a_dash_are_upper),
+        cmocka_unit_test(a_value_is_judged_by_its_worst_byte_wherever_it_stands),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
