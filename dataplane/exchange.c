@@ -24,11 +24,15 @@
 #include "lib/base/log.h"
 #include "lib/wire/subject.h"
 
+#define CANCEL_PREFIX "metropolis.cancel."
+
 enum {
     PROBLEM_BYTES_MAX = 4096,
     WARNINGS = 64,
     WARNING_PAUSE_MS = 60000,
     FREE_MAX = 4096, /* exchanges kept for reuse */
+    CANCEL_PREFIX_BYTES = sizeof(CANCEL_PREFIX) - 1,
+    CANCEL_BYTES = CANCEL_PREFIX_BYTES + 22, /* 131 bits that nobody can predict */
 };
 
 struct exchange {
@@ -46,6 +50,7 @@ struct exchange {
     uint32_t sent; /* bytes, with that ticket */
     struct str request_id;
     char id[129], trace[ORIGIN_TRACE_BYTES]; /* trace: for retries */
+    char cancel[CANCEL_BYTES + 1];           /* subject; empty: the worker is not told */
     struct buffer subject;                   /* for the access log */
 };
 
@@ -114,6 +119,7 @@ static struct exchange *begin(struct exchanges *all, struct conn *conn,
     exchange->upstream_ns = 0;
     exchange->load = 0;
     exchange->retries = 0;
+    exchange->cancel[0] = '\0';
     exchange->ticket = -1;
     exchange->request_id = (struct str){0};
     buffer_clear(&exchange->subject, SUBJECT_MAX);
@@ -297,12 +303,25 @@ static enum problem send_request(struct exchange *exchange, const struct plan *p
     }
 }
 
+/* Its token is not the inbox's: all workers may read cancels, and none may forge replies. */
+static void make_cancel(struct exchange *exchange)
+{
+    memcpy(exchange->cancel, CANCEL_PREFIX, CANCEL_PREFIX_BYTES);
+    random_text(&exchange->all->random, exchange->cancel + CANCEL_PREFIX_BYTES,
+                sizeof(exchange->cancel) - CANCEL_PREFIX_BYTES);
+}
+
 static enum problem publish(struct exchange *exchange, const struct origin *origin,
                             struct plan *plan)
 {
     struct exchanges *all = exchange->all;
     int64_t now_ms = http_server_now_ms(all->wiring.server);
-    enum problem problem = planner_fill(&all->planner, exchange->request, origin, now_ms, plan);
+    enum problem problem;
+
+    if (plan->hit.rule->cancel && !exchange->cancel[0])
+        make_cancel(exchange);
+    plan->cancel = str_from(exchange->cancel);
+    problem = planner_fill(&all->planner, exchange->request, origin, now_ms, plan);
 
     if (all->wiring.log->format == ACCESS_LOG_JSON) {
         buffer_clear(&exchange->subject, SUBJECT_MAX);
@@ -557,7 +576,7 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
 /* Nobody waits for the reply any more. */
 static void give_up(struct exchange *exchange)
 {
-    nats_lanes_forget(exchange->all->wiring.nats, exchange->ticket);
+    nats_lanes_forget(exchange->all->wiring.nats, exchange->ticket, str_from(exchange->cancel));
     came_back(exchange);
     load_given_up(load_of(exchange), exchange->sent);
 }

@@ -255,6 +255,7 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         .forwarded_for = origin->forwarded_for,
         .forwarded_proto = origin->forwarded_proto,
         .forwarded_host = origin->forwarded_host,
+        .cancel = plan->cancel,
         .params = params,
         .trusted = origin->trusted,
     };

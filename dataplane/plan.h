@@ -21,6 +21,7 @@ struct plan {
     struct str subject, block, body;
     uint64_t
         left_ms; /* until the client gets 504: the rule's timeout, unless the caller says less */
+    struct str cancel;  /* for the caller to set before planner_fill; empty: none */
     uint32_t allowed;   /* with PROBLEM_BAD_METHOD: bit 1 << method */
     const char *detail; /* of a problem: static, or NULL */
 };

@@ -4,7 +4,7 @@
  * cnats gives an asynchronous subscription one thread. It does nothing here but append to the
  * queue, so that requests are dated when they arrive, and refuses with 503 at once what does not
  * fit: a queue that is served too slowly must not grow until every request in it is too old. For
- * the same reason a request whose client has got its 504 by now is dropped when its turn comes.
+ * the same reason a request that nobody waits for by now is dropped when its turn comes.
  *
  * The subscription's thread and the handler's threads share the fields under `lock`. The end is one
  * way: subscribed -> complete (cnats calls on_message no more) -> `closing` (threads end when the
@@ -80,7 +80,7 @@ static void serve(struct handler *handler, const struct waiting_request *waiting
 
     if (status != 0) {
         metropolis_reply_error(&request, status, NULL);
-    } else if (metropolis_request_deadline_left_ms(&request) != 0) {
+    } else if (!metropolis_request_cancelled(&request)) {
         rc = handler->spec.handle(&request, handler->spec.arg);
         if (rc != 0)
             worker_log(handler->worker, "%s: handler failed: %s", handler->spec.subject,

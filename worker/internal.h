@@ -3,6 +3,7 @@
 #define WORKER_INTERNAL_H
 
 #include <nats/nats.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 
@@ -10,8 +11,16 @@
 
 struct handler;
 
+struct cancels {
+    pthread_mutex_t lock; /* of subscription */
+    natsSubscription *subscription;
+    sem_t complete;                   /* posted when it calls no more */
+    _Atomic(_Atomic uint64_t *) seen; /* NULL until there is a subscription */
+};
+
 struct metropolis_worker {
     natsConnection *connection;
+    struct cancels cancels;
     void (*log)(void *log_arg, const char *message);
     void *log_arg;
     int64_t drain_timeout_ms;
@@ -44,6 +53,15 @@ int handler_drain_wait(struct handler *handler, int64_t deadline_ms);
 /* Waits for the subscription's and the handler's own threads, then frees. NULL is fine. */
 void handler_free(struct handler *handler);
 
+/* ---- cancel.c: which requests nobody waits for any more ---- */
+
+void cancels_init(struct cancels *cancels);
+/* What cancels_have is to be asked for a request that may be cancelled on subject; 0: it cannot be.
+ */
+uint64_t cancels_expect(struct cancels *cancels, natsConnection *connection, const char *subject);
+bool cancels_have(struct cancels *cancels, uint64_t expected);
+void cancels_done(struct cancels *cancels); /* before the connection is destroyed */
+
 /* ---- request.c ---- */
 
 struct owned_string {
@@ -63,6 +81,7 @@ struct metropolis_request {
     const char **keys; /* header names, as received; the array is owned, the strings message's */
     int key_count;
     int64_t deadline_ms; /* monotonic, or -1 */
+    uint64_t cancel;     /* for cancels_have */
     struct owned_string *owned;
     bool replied;
     struct reply_line lines[METROPOLIS_REPLY_HEADERS_MAX];

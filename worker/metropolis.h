@@ -174,6 +174,16 @@ const char *metropolis_request_param(struct metropolis_request *request, const c
  */
 int64_t metropolis_request_deadline_left_ms(const struct metropolis_request *request);
 
+/*
+ * Whether nobody waits for the reply any more: the deadline has passed, or the gateway has said
+ * that its client left or got its 504. It says so for rules with `cancel: true`; the first such
+ * request makes the worker subscribe metropolis.cancel.*, which its NATS user must be allowed to.
+ * Ask between the steps of long work, and leave off when it is true: reply anything, it goes
+ * nowhere. Best effort: false may mean that the word was lost. A request that was cancelled in the
+ * queue never reaches a handler.
+ */
+bool metropolis_request_cancelled(const struct metropolis_request *request);
+
 /* ---- The reply. One per request: a second one is -EALREADY. ---- */
 
 /*

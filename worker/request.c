@@ -31,7 +31,7 @@ static const char *message_header(const natsMsg *message, const char *exact_name
 int request_init(struct metropolis_request *request, struct metropolis_worker *worker,
                  natsMsg *message, int64_t arrived_ms)
 {
-    const char *timeout;
+    const char *timeout, *cancel;
     natsStatus status;
 
     request->worker = worker;
@@ -39,6 +39,7 @@ int request_init(struct metropolis_request *request, struct metropolis_worker *w
     request->keys = NULL;
     request->key_count = 0;
     request->deadline_ms = -1;
+    request->cancel = 0;
     request->owned = NULL;
     request->replied = false;
     request->line_count = 0;
@@ -56,6 +57,9 @@ int request_init(struct metropolis_request *request, struct metropolis_worker *w
         if (timeout_ms >= 0 && timeout_ms < INT64_MAX - arrived_ms)
             request->deadline_ms = arrived_ms + timeout_ms;
     }
+    cancel = message_header(message, "Metropolis-Cancel");
+    if (cancel != NULL)
+        request->cancel = cancels_expect(&worker->cancels, worker->connection, cancel);
     return 0;
 }
 
@@ -131,6 +135,12 @@ int64_t metropolis_request_deadline_left_ms(const struct metropolis_request *req
         return -1;
     left_ms = request->deadline_ms - worker_now_ms();
     return left_ms > 0 ? left_ms : 0;
+}
+
+bool metropolis_request_cancelled(const struct metropolis_request *request)
+{
+    return metropolis_request_deadline_left_ms(request) == 0 ||
+           cancels_have(&request->worker->cancels, request->cancel);
 }
 
 /* ---- decoding ---- */

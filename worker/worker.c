@@ -288,6 +288,7 @@ int metropolis_worker_new(struct metropolis_worker **ret_worker,
     worker->drain_timeout_ms =
         options->drain_timeout_ms > 0 ? options->drain_timeout_ms : DRAIN_TIMEOUT_DEFAULT_MS;
     sem_init(&worker->callbacks_done, 0, 0);
+    cancels_init(&worker->cancels);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = worker->wake_fd >= 0 ? worker_connect(worker, options) : -errno;
     if (rc != 0) {
@@ -404,6 +405,7 @@ void metropolis_worker_free(struct metropolis_worker *worker)
     atomic_store(&worker->closing, true);
     for (size_t i = 0; i < worker->handler_count; i++)
         handler_free(worker->handlers[i]);
+    cancels_done(&worker->cancels);
     natsConnection_Close(worker->connection);
     while (worker->connection != NULL && sem_wait(&worker->callbacks_done) != 0)
         assert(errno == EINTR);

@@ -119,6 +119,8 @@ static int write_sums(const struct loop_snapshot *sum, struct buffer *page)
         {"metropolis_nats_replies_total", "", METRICS_COUNTER, sum->nats.replies, "Replies taken."},
         {"metropolis_nats_late_replies_total", "", METRICS_COUNTER, sum->nats.late,
          "Replies that nobody waited for any more, or that were never asked for."},
+        {"metropolis_nats_cancels_total", "", METRICS_COUNTER, sum->nats.cancels,
+         "Workers told that nobody waits for their reply any more."},
         {"metropolis_nats_connects_total", "", METRICS_COUNTER, sum->nats.connects,
          "Connections made."},
         {"metropolis_nats_disconnects_total", "", METRICS_COUNTER, sum->nats.disconnects,

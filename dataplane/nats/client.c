@@ -539,8 +539,23 @@ int nats_client_request(struct nats_client *client, const struct nats_request *r
     return index;
 }
 
-void nats_client_forget(struct nats_client *client, int slot)
+/* An empty message, behind the request that it is about. */
+static void publish_cancel(struct nats_client *client, const void *connection, struct str subject)
 {
+    struct connection *over = connection == client->current    ? client->current
+                              : connection == client->retiring ? client->retiring
+                                                               : NULL;
+    const struct str none = {0};
+
+    if (over && buffer_length(link_out(over->link)) < client->options.pending_bytes_max &&
+        proto_write_publish(link_out(over->link), subject, none, none, none, none) == 0)
+        client->counters.cancels++;
+}
+
+void nats_client_forget(struct nats_client *client, int slot, struct str cancel)
+{
+    if (cancel.len)
+        publish_cancel(client, client->inbox.slots[slot].connection, cancel);
     give(client, slot);
 }
 

@@ -63,7 +63,8 @@ struct nats_client_options {
 
 struct nats_client_counters {
     uint64_t sent, replies, late, connects, disconnects, denied, in_flight, pending_bytes;
-    uint64_t bytes_in, bytes_out, reserved_bytes, connections; /* connections: 1 when connected */
+    uint64_t bytes_in, bytes_out, reserved_bytes, cancels;
+    uint64_t connections; /* 1 when connected */
 };
 
 struct nats_request {
@@ -94,8 +95,9 @@ size_t nats_client_max_payload(const struct nats_client *client);
  *   -EMSGSIZE  over max_payload
  */
 int nats_client_request(struct nats_client *client, const struct nats_request *request);
-/* The owner is no longer interested (timeout, client gone): its reply will count as late. */
-void nats_client_forget(struct nats_client *client, int slot);
+/* The owner is no longer interested (timeout, client gone): its reply will count as late. cancel: a
+ * subject on which who got the request is told, as well as may be; empty: nobody is. */
+void nats_client_forget(struct nats_client *client, int slot, struct str cancel);
 
 uint32_t nats_client_in_flight(const struct nats_client *client); /* requests */
 size_t nats_client_reserved(const struct nats_client *client);    /* bytes for their replies */

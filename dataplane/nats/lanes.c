@@ -211,9 +211,10 @@ int nats_lanes_request(struct nats_lanes *lanes, const struct nats_request *requ
     return ticket;
 }
 
-void nats_lanes_forget(struct nats_lanes *lanes, int ticket)
+void nats_lanes_forget(struct nats_lanes *lanes, int ticket, struct str cancel)
 {
-    nats_client_forget(lanes->lanes[ticket % NATS_LANES_MAX].client, ticket / NATS_LANES_MAX);
+    nats_client_forget(lanes->lanes[ticket % NATS_LANES_MAX].client, ticket / NATS_LANES_MAX,
+                       cancel);
 }
 
 /* ---- what there is ---- */

@@ -36,7 +36,7 @@ size_t nats_lanes_max_payload(const struct nats_lanes *lanes);
  */
 int nats_lanes_request(struct nats_lanes *lanes, const struct nats_request *request, uint64_t key,
                        bool aside);
-void nats_lanes_forget(struct nats_lanes *lanes, int ticket);
+void nats_lanes_forget(struct nats_lanes *lanes, int ticket, struct str cancel);
 
 /* Sums over all, those that are closed included. */
 void nats_lanes_count(const struct nats_lanes *lanes, struct nats_client_counters *ret_counters);

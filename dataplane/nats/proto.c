@@ -188,9 +188,11 @@ int proto_write_publish(struct buffer *out, struct str subject, struct str reply
     at = put(at, block.len ? STR_LIT("HPUB ") : STR_LIT("PUB "));
     at = put(at, subject);
     *at++ = ' ';
-    at = put(at, reply_prefix);
-    at = put(at, reply_token);
-    *at++ = ' ';
+    if (reply_prefix.len) {
+        at = put(at, reply_prefix);
+        at = put(at, reply_token);
+        *at++ = ' ';
+    }
     if (block.len) {
         at = put_number(at, block.len);
         *at++ = ' ';

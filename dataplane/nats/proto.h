@@ -40,7 +40,8 @@ struct proto_operation {
 ssize_t proto_parse(struct str input, size_t message_max, struct proto_operation *ret_operation,
                     size_t *ret_need);
 
-/* Appends one HPUB, or PUB without a block; all or nothing. 0, -ENOBUFS, -ENOMEM. */
+/* Appends one HPUB, or PUB without a block; all or nothing. prefix and token empty: no reply
+ * subject. 0, -ENOBUFS, -ENOMEM. */
 int proto_write_publish(struct buffer *out, struct str subject, struct str reply_prefix,
                         struct str reply_token, struct str block, struct str payload);
 

@@ -130,6 +130,7 @@ struct route_rule {
     uint32_t in_flight_max;                    /* requests of one server; 0: no limit */
     uint16_t index;                            /* among its Route's rules */
     uint8_t codec;                             /* enum route_codec */
+    bool cancel;       /* a worker is told when nobody waits for its reply any more */
     bool shows_errors; /* the texts of workers' errors reach whoever asked */
 };
 

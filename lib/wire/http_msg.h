@@ -24,6 +24,7 @@ struct http_request_meta {
     uint64_t timeout_ms, sent_ms;
     struct str request_id, traceparent; /* of the gateway, or of a trusted peer */
     struct str forwarded_for, forwarded_proto, forwarded_host;
+    struct str cancel; /* subject on which the worker is told that nobody waits any more */
     const struct http_header
         *params; /* name of a template parameter, its encoded token or tokens */
     size_t param_count;

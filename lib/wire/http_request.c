@@ -200,6 +200,7 @@ static void put_all_own(struct writer *writer, const struct http_request_meta *m
     put_own_number(writer, STR_LIT("Metropolis-Timeout-Ms: "), meta->timeout_ms);
     put_own_number(writer, STR_LIT("Metropolis-Sent-Ms: "), meta->sent_ms);
     put_own(writer, STR_LIT("Metropolis-Remote-Addr: "), meta->remote_addr);
+    put_own(writer, STR_LIT("Metropolis-Cancel: "), meta->cancel);
     put_own(writer, STR_LIT("X-Request-Id: "), meta->request_id);
     put_own(writer, STR_LIT("Traceparent: "), meta->traceparent);
     put_own(writer, STR_LIT("X-Forwarded-For: "), meta->forwarded_for);
@@ -226,7 +227,8 @@ static size_t bound(const struct http_request_meta *meta, const struct lines *li
     size_t size = OWN_NAMES + HTTP_FIELD_CANONICAL_SLACK + meta->method.len + meta->path.len +
                   meta->query.len + meta->host.len + meta->scheme.len + meta->route.len +
                   meta->remote_addr.len + meta->request_id.len + meta->traceparent.len +
-                  meta->forwarded_for.len + meta->forwarded_proto.len + meta->forwarded_host.len;
+                  meta->forwarded_for.len + meta->forwarded_proto.len + meta->forwarded_host.len +
+                  meta->cancel.len;
 
     for (size_t i = 0; i < meta->param_count; i++)
         size += PARAM + meta->params[i].name.len + meta->params[i].value.len;

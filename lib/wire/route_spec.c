@@ -386,8 +386,8 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
 static int read_rule(const struct json_reader *reader, const struct json_place *place,
                      yyjson_val *value, struct route *route, struct route_rule *rule)
 {
-    static const char *const names[] = {"name",  "matches", "backends", "timeout",
-                                        "retry", "limits",  "codec",    "serviceErrors"};
+    static const char *const names[] = {"name",   "matches", "backends",      "timeout", "retry",
+                                        "limits", "codec",   "serviceErrors", "cancel"};
     enum { FIELDS = sizeof(names) / sizeof(names[0]) };
     struct json_place places[FIELDS];
     yyjson_val *fields[FIELDS];
@@ -412,6 +412,8 @@ static int read_rule(const struct json_reader *reader, const struct json_place *
         r = route_spec_read_codec(reader, &places[6], fields[6], rule);
     if (r >= 0 && fields[7])
         r = route_spec_read_errors(reader, &places[7], fields[7], rule);
+    if (r >= 0 && fields[8])
+        r = route_spec_read_cancel(reader, &places[8], fields[8], rule);
     for (size_t i = 0; i < rule->match_count && r >= 0; i++)
         r = compile_match(reader, place, route, rule, i);
     return r;

@@ -180,6 +180,19 @@ int route_spec_read_errors(const struct json_reader *reader, const struct json_p
     return 0;
 }
 
+int route_spec_read_cancel(const struct json_reader *reader, const struct json_place *place,
+                           yyjson_val *value, struct route_rule *rule)
+{
+    if (!yyjson_is_bool(value))
+        return json_refuse(reader, place, "must be true or false, not %s",
+                           yyjson_get_type_desc(value));
+    rule->cancel = yyjson_is_true(value);
+    if (rule->cancel && rule->codec != ROUTE_CODEC_DEFAULT)
+        return json_refuse(reader, place,
+                           "workers of codec " CODEC_V1 " cannot be told: leave cancel out");
+    return 0;
+}
+
 /* ---- writing ---- */
 
 static bool add_retry(yyjson_mut_doc *doc, yyjson_mut_val *rule_value,
@@ -221,6 +234,8 @@ bool route_spec_write_delivery(const struct route_rule *rule, yyjson_mut_doc *do
         return false;
     if (rule->shows_errors &&
         !yyjson_mut_obj_add_str(doc, rule_value, "serviceErrors", ERRORS_SHOW))
+        return false;
+    if (rule->cancel && !yyjson_mut_obj_add_true(doc, rule_value, "cancel"))
         return false;
     return add_retry(doc, rule_value, rule) && add_limits(doc, rule_value, rule);
 }

@@ -21,6 +21,8 @@ int route_spec_read_codec(const struct json_reader *reader, const struct json_pl
                           yyjson_val *value, struct route_rule *rule);
 int route_spec_read_errors(const struct json_reader *reader, const struct json_place *place,
                            yyjson_val *value, struct route_rule *rule);
+int route_spec_read_cancel(const struct json_reader *reader, const struct json_place *place,
+                           yyjson_val *value, struct route_rule *rule); /* after codec */
 
 /* Adds all of them, but for defaults; false: no memory. */
 bool route_spec_write_delivery(const struct route_rule *rule, yyjson_mut_doc *doc,

@@ -537,13 +537,13 @@ TABLE = "$JS.API.{}.KV_metropolis-default"
 
 @pytest.mark.parametrize("user, publish, subscribe", [
     ("gateway-default", ["orders.7.GET"], ["_METROPOLIS.abc.*"]),
-    ("gateway-shop", ["shop.cart.GET"], ["_METROPOLIS.abc.*"]),
+    ("gateway-shop", ["shop.cart.GET", "metropolis.cancel.a"], ["_METROPOLIS.abc.*"]),
     ("table-default", [TABLE.format("STREAM.MSG.GET"), TABLE.format("CONSUMER.CREATE"), "$KV.metropolis_acks.default.pod-0",
                        "$JS.FC.KV_metropolis-default.a.b"], ["_METROPOLIS_TABLE.abc.>"]),
     ("controller", [TABLE.format("STREAM.CREATE"), TABLE.format("STREAM.PURGE"), "$KV.metropolis-shop._table"],
      ["_METROPOLIS_CONTROLLER.abc.*"]),
     ("worker", [], [">", "foo.GET", "_INBOX_worker.a", "$SRV.PING"]),
-    ("seller", ["audit.sale"], ["shop.cart.GET"]),
+    ("seller", ["audit.sale"], ["shop.cart.GET", "metropolis.cancel.*"]),
     ("test", [], ["metropolis-test.GET"]),
 ])
 def test_a_user_may_do_what_it_is_for(release, user, publish, subscribe):

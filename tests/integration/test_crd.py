@@ -148,6 +148,8 @@ BAD = {
     "another method than the codec has": (
         "rules: [{matches: [{path: {value: /a}, method: POST}], codec: metropolis/v1}]", "no method but GET"),
     "unknown codec": ("rules: [{matches: [{path: {value: /a}}], codec: metropolis/v2}]", "metropolis/v1"),
+    "cancel for workers of metropolis 0.1": (
+        "rules: [{matches: [{path: {value: /a}}], codec: metropolis/v1, cancel: true}]", "leave cancel out"),
     "limit of 0": ("rules: [{matches: [{path: {value: /a}}], limits: {inFlight: 0}}]",
                    "greater than or equal to 1"),
     "timeout of 0": ("rules: [{matches: [{path: {value: /a}}], timeout: 0s}]",
@@ -195,6 +197,7 @@ GOOD = {
     "retry": "rules: [{matches: [{path: {value: /a}}], retry: {attempts: 3, backoff: 1m}}]",
     "a codec": "rules: [{matches: [{path: {value: /a}}], codec: metropolis/v1}]",
     "service errors": "rules: [{matches: [{path: {value: /a}}], serviceErrors: Show}]",
+    "cancel": "rules: [{matches: [{path: {value: /a}}], cancel: true}]",
     "a limit": "rules: [{matches: [{path: {value: /a}}], limits: {inFlight: 100}}]",
     "the longest timeout": "rules: [{matches: [{path: {value: /a}}], timeout: 1h}]",
     "the widest": json.dumps({

@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import re
 import selectors
 import socket
 import statistics
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from harness import (
-    PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all,
+    BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Process, Worker, eventually, free_port, route, stop_all,
 )
 
 
@@ -122,15 +123,82 @@ def test_a_client_that_leaves_between_attempts_ends_them(files_stack, put):
     put(rule_of(route("left", "/left"), retry={"attempts": 1, "backoff": "500ms"}))
     gateway = files_stack.gateway
     retries, vanished = counted(gateway, "metropolis_retries_total"), counted(gateway, "metropolis_http_clients_vanished_total")
-    host, port = gateway.address.split(":")
-    with socket.create_connection((host, int(port))) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        s.sendall(b"GET /left HTTP/1.1\r\nHost: any.test\r\n\r\n")
-        eventually(lambda: gateway.metric("metropolis_requests_in_flight") == 1)
+    client = leave(gateway, "/left")
+    next(client)
+    next(client)
     eventually(lambda: vanished() == 1)
     time.sleep(1)
     assert retries() == 0
     assert gateway.metric("metropolis_requests_in_flight") == 0
+
+
+# --- nobody waits any more ---
+
+
+def leave(gateway, path):
+    """A client that asks and is gone before its answer."""
+    host, port = gateway.address.split(":")
+    in_flight = gateway.metric("metropolis_requests_in_flight")
+    with socket.create_connection((host, int(port))) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: any.test\r\n\r\n".encode())
+        eventually(lambda: gateway.metric("metropolis_requests_in_flight") == in_flight + 1)
+        yield
+    yield
+
+
+def test_a_worker_that_listens_is_told_when_its_client_left_or_got_504(files_stack, put):
+    put(rule_of(route("told", "/told"), cancel=True), rule_of(route("slow", "/slow", timeout="100ms"), cancel=True),
+        route("untold", "/untold"))
+    gateway, worker, told = files_stack.gateway, files_stack.worker, []
+    subscriptions = [worker.serve(f"{name}.GET", lambda message: None) for name in ("told", "slow", "untold")]
+    subscriptions.append(worker.serve("metropolis.cancel.*", lambda message: told.append(message), queue=""))
+    count = counted(gateway, "metropolis_nats_cancels_total")
+    seen = len(worker.seen)
+
+    client = leave(gateway, "/told")
+    next(client)
+    eventually(lambda: len(worker.seen) == seen + 1)
+    subject = worker.seen[-1].headers["Metropolis-Cancel"]
+    assert subject.startswith("metropolis.cancel.") and len(subject) >= 36
+    assert subject.rpartition(".")[2] not in worker.seen[-1].reply
+    assert not told
+    next(client)
+    eventually(lambda: [message.subject for message in told] == [subject])
+    assert (told[0].data, told[0].reply) == (b"", "")
+
+    assert reason(gateway.get("/slow")) == (504, "timeout")
+    eventually(lambda: len(told) == 2)
+    assert told[1].subject == next(
+        m.headers["Metropolis-Cancel"] for m in worker.seen if m.headers and m.headers.get("Metropolis-Path") == "/slow")
+
+    seen = len(worker.seen)
+    client = leave(gateway, "/untold")
+    next(client)
+    eventually(lambda: len(worker.seen) == seen + 1)
+    assert "Metropolis-Cancel" not in worker.seen[-1].headers
+    next(client)
+    eventually(lambda: gateway.metric("metropolis_requests_in_flight") == 0)
+    assert (count(), len(told)) == (2, 2)
+    for subscription in subscriptions:
+        worker.unserve(subscription)
+
+
+def test_a_worker_on_the_library_leaves_off_when_its_client_left(files_stack, put, tmp_path):
+    put(rule_of(route("work", "/work", "lib.work.{method}"), cancel=True))
+    gateway = files_stack.gateway
+    with Process("worker", [BUILD / "tests" / "workers" / "worker_library", files_stack.nats.url, "lib"], tmp_path) as worker:
+        eventually(lambda: gateway.metric("metropolis_nats_requests_total") and "connected" in worker.log)
+        time.sleep(0.2)
+        for _ in range(2):  # the first one makes the worker subscribe
+            client = leave(gateway, "/work")
+            next(client)
+            time.sleep(0.3)
+            next(client)
+        eventually(lambda: worker.log.count("cancelled after") == 2)
+        left_ms = [int(ms) for ms in re.findall(r"cancelled after (\d+) ms left", worker.log)]
+        assert all(ms > 10000 for ms in left_ms)
+        assert "worked on" not in worker.log
 
 
 # --- at most so many at a time ---

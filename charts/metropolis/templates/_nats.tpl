@@ -26,7 +26,7 @@ have ">": no worker sees a reply to another, writes a route table, or forges wha
 {{- $owned := list }}
 {{- range (include "metropolis.gateways" . | fromJson).gateways }}
 {{- $bucket := printf "metropolis-%s" .name }}
-{{- $subjects := append .subjects "metropolis-test.>" }}
+{{- $subjects := concat .subjects (list "metropolis-test.>" "metropolis.cancel.*") }}
 {{- $users = append $users (dict "name" (printf "gateway-%s" .name) "permissions" (dict
   "publish" (dict "allow" $subjects "deny" $reserved)
   "subscribe" (dict "allow" (list "_METROPOLIS.>")))) }}
@@ -43,7 +43,7 @@ have ">": no worker sees a reply to another, writes a route table, or forges wha
 {{- range .Values.nats.workers }}
 {{- $users = append $users (dict "name" .name "permissions" (dict
   "publish" (ternary (dict "allow" .publish "deny" $reserved) (dict "deny" (list ">")) (not (empty .publish)))
-  "subscribe" (dict "allow" (append .subscribe (printf "_INBOX_%s.>" .name)) "deny" $reserved)
+  "subscribe" (dict "allow" (concat .subscribe (list "metropolis.cancel.*" (printf "_INBOX_%s.>" .name))) "deny" $reserved)
   "allow_responses" $replies)) }}
 {{- end }}
 {{- $users = append $users (dict "name" "test" "permissions" (dict

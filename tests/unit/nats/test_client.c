@@ -190,7 +190,7 @@ static void only_the_first_true_reply_counts(void **state)
     /* A reply after the owner has gone, though the slot serves another request by now. */
     assert_true(request(fixture, 1, "silent", STR_LIT("")) >= 0);
     RUN_UNTIL(fixture, atomic_load(&silent.seen) == 1);
-    nats_client_forget(fixture->client, fixture->calls[1].slot);
+    nats_client_forget(fixture->client, fixture->calls[1].slot, (struct str){0});
     assert_int_equal(request(fixture, 2, "silent", STR_LIT("")), fixture->calls[1].slot);
     natsConnection_PublishString(silent.connection, silent.inbox, "late");
     natsConnection_Flush(silent.connection);
@@ -219,7 +219,7 @@ static void past_the_limit_of_requests_is_busy(void **state)
     assert_true(request(fixture, 0, "silent", STR_LIT("")) >= 0);
     assert_true(request(fixture, 1, "silent", STR_LIT("")) >= 0);
     assert_int_equal(request(fixture, 2, "silent", STR_LIT("")), -EBUSY);
-    nats_client_forget(fixture->client, fixture->calls[0].slot);
+    nats_client_forget(fixture->client, fixture->calls[0].slot, (struct str){0});
     assert_true(request(fixture, 2, "silent", STR_LIT("")) >= 0);
     close_client(fixture);
     stop_worker(&worker);
@@ -396,7 +396,7 @@ static void a_server_in_lame_duck_mode_is_left_without_a_lost_request(void **sta
     natsConnection_PublishString(workers[on].connection, workers[on].inbox, "in time");
     natsConnection_Flush(workers[on].connection);
     RUN_UNTIL(fixture, fixture->calls[2].replies == 1);
-    nats_client_forget(fixture->client, fixture->calls[1].slot);
+    nats_client_forget(fixture->client, fixture->calls[1].slot, (struct str){0});
     test_server_kill(&servers[on]);
     RUN_UNTIL(fixture, fixture->calls[0].failures == 1);
     assert_int_equal(fixture->calls[0].failure, NATS_FAILURE_LOST);
@@ -496,6 +496,43 @@ static void a_forbidden_inbox_is_not_connected_and_says_so(void **state)
     test_server_stop(&server);
 }
 
+static void count_message(natsConnection *connection, natsSubscription *subscription,
+                          natsMsg *message, void *closure)
+{
+    struct worker *worker = closure;
+
+    (void)connection;
+    (void)subscription;
+    if (natsMsg_GetDataLength(message) == 0 && !natsMsg_GetReply(message))
+        worker->seen++;
+    natsMsg_Destroy(message);
+}
+
+static void who_got_a_request_is_told_when_it_is_forgotten(void **state)
+{
+    struct test_server server;
+    struct worker worker, listener;
+    struct fixture *fixture;
+
+    (void)state;
+    test_server_start(&server, "");
+    start_worker(&worker, server.url, "work", keep_silent);
+    start_worker(&listener, server.url, "metropolis.cancel.*", count_message);
+    fixture = connect_client(server.url, &default_options);
+    for (int i = 0; i < 3; i++)
+        assert_true(request(fixture, i, "work", STR_LIT("x")) >= 0);
+    RUN_UNTIL(fixture, worker.seen == 3);
+    nats_client_forget(fixture->client, fixture->calls[0].slot, STR_LIT("metropolis.cancel.a"));
+    nats_client_forget(fixture->client, fixture->calls[1].slot, (struct str){0});
+    nats_client_forget(fixture->client, fixture->calls[2].slot, STR_LIT("metropolis.cancel.b"));
+    RUN_UNTIL(fixture, listener.seen == 2);
+    assert_int_equal(counters(fixture).cancels, 2);
+    stop_worker(&listener);
+    stop_worker(&worker);
+    close_client(fixture);
+    test_server_stop(&server);
+}
+
 static void replies_have_a_budget(void **state)
 {
     struct nats_request large = {.subject = STR_LIT("work"), .block = BLOCK};
@@ -517,7 +554,7 @@ static void replies_have_a_budget(void **state)
     large.reply_bytes = 1;
     assert_int_equal(nats_client_request(fixture->client, &large), -ENOBUFS);
     assert_int_equal(counters(fixture).reserved_bytes, 5000);
-    nats_client_forget(fixture->client, slot);
+    nats_client_forget(fixture->client, slot, (struct str){0});
     assert_int_equal(nats_client_reserved(fixture->client), 0);
     large.reply_bytes = 500;
     for (int i = 0; i < 2; i++)
@@ -651,6 +688,7 @@ int main(void)
         cmocka_unit_test(a_server_in_lame_duck_mode_is_hung_up_on_when_nothing_is_in_flight),
         cmocka_unit_test(a_denied_subject_fails_its_requests_and_no_others),
         cmocka_unit_test(a_forbidden_inbox_is_not_connected_and_says_so),
+        cmocka_unit_test(who_got_a_request_is_told_when_it_is_forgotten),
         cmocka_unit_test(replies_have_a_budget),
         cmocka_unit_test(a_refused_connection_is_called_so),
         cmocka_unit_test(a_refused_login_says_so_without_the_password),

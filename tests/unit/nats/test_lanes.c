@@ -132,7 +132,7 @@ static void a_spare_connection_is_there_in_time_and_then_all_are_full(void **sta
     assert_int_equal(count(fixture).reserved_bytes, NATS_LANES_MAX * BUDGET);
     assert_int_equal(ask(fixture, BUDGET / 2, 0, false), -EBUSY);
 
-    nats_lanes_forget(fixture->lanes, first); /* makes room on the main one */
+    nats_lanes_forget(fixture->lanes, first, (struct str){0}); /* makes room on the main one */
     first = ask(fixture, BUDGET / 2, 0, false);
     assert_true(first >= 0);
     assert_int_equal(first % NATS_LANES_MAX, 0);
@@ -144,7 +144,7 @@ static void what_may_be_stuck_goes_aside_and_leaves_the_main_one_free(void **sta
     int ticket = ask(fixture, 1, 7, true), other;
 
     assert_int_equal(ticket % NATS_LANES_MAX, 0); /* there is no other yet */
-    nats_lanes_forget(fixture->lanes, ticket);
+    nats_lanes_forget(fixture->lanes, ticket, (struct str){0});
     RUN_UNTIL(&fixture->loop, count(fixture).connections == 2);
     ticket = ask(fixture, BUDGET, 7, true);
     other = ask(fixture, 1, 8, true);
@@ -161,16 +161,17 @@ static void a_spare_connection_goes_when_nobody_wants_it(void **state)
     struct lanes_fixture *fixture = *state;
     int ticket;
 
-    nats_lanes_forget(fixture->lanes, ask(fixture, 1, 7, true));
+    nats_lanes_forget(fixture->lanes, ask(fixture, 1, 7, true), (struct str){0});
     RUN_UNTIL(&fixture->loop, count(fixture).connections == 2);
     ticket = ask(fixture, 1, 7, true);
     run_for(&fixture->loop, 3 * IDLE_MS); /* not while a request is in flight */
     assert_int_equal(count(fixture).connections, 2);
-    nats_lanes_forget(fixture->lanes, ticket);
+    nats_lanes_forget(fixture->lanes, ticket, (struct str){0});
     RUN_UNTIL(&fixture->loop, count(fixture).connections == 1);
     assert_int_equal(count(fixture).sent, 2);
     assert_int_equal(fixture->failures, 0);
-    nats_lanes_forget(fixture->lanes, ask(fixture, 1, 7, true)); /* and comes again */
+    nats_lanes_forget(fixture->lanes, ask(fixture, 1, 7, true),
+                      (struct str){0}); /* and comes again */
     RUN_UNTIL(&fixture->loop, count(fixture).connections == 2);
 }
 

@@ -41,95 +41,101 @@ static char *write_spec(const struct route *route)
     return text;
 }
 
+/* What is read, and how it is written. */
+static const char *const good_specs[][2] = {
+    /* the derived subject of a Prefix; defaults; the trailing slash; escapes */
+    {"{'rules':[{'matches':[{'path':{'value':'/f%6fo/'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/foo'}}]}]}"},
+    {"{'gateway':'default','hostnames':[],'rules':[{'matches':[{'path':{'type':'Prefix','value'"
+     ":"
+     "'/foo//'},'headers':[],'queryParams':[]}],'backends':[{'weight':1}],'timeout':'30s'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/foo'}}]}]}"},
+    /* no match at all is Prefix / */
+    {"{'rules':[{'backends':[{'subject':'a.{method}'}]}]}",
+     "{'rules':[{'backends':[{'subject':'a.{method}'}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'type':'Prefix','value':'/'}}],"
+     "'backends':[{'subject':'a.{method}','weight':1}]}]}",
+     "{'rules':[{'backends':[{'subject':'a.{method}'}]}]}"},
+    {"{'rules':[{'matches':[{},{'method':'GET'}],'backends':[{'subject':'a'}]}]}",
+     "{'rules':[{'matches':[{},{'method':'GET'}],'backends':[{'subject':'a'}]}]}"},
+    /* a Template without placeholders is Exact, and only there the last "/" counts */
+    {"{'rules':[{'matches':[{'path':{'type':'Template','value':'/a/'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'type':'Exact','value':'/a/'}}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'type':'Exact'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'type':'Exact','value':'/'}}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'type':'Template','value':'/a%7bx%7D/{id}/"
+     "{rest...}'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'type':'Template','value':'/a%7Bx%7D/{id}/"
+     "{rest...}'}}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'type':'Exact','value':\"/-._~!$&'()*+,;=:@%20%2f\"}}]}]}",
+     "{'rules':[{'matches':[{'path':{'type':'Exact','value':\"/"
+     "-._~!$&'()*+,;=:@%20%2F\"}}]}]}"},
+    /* order where it means nothing, case where it means nothing */
+    {"{'hostnames':['b.Example','*.A.example'],'rules':[{'name':'r1','matches':[{'path':{'"
+     "value':"
+     "'/a'},'headers':[{'name':'X-B','value':'1'},{'name':'x-a','value':'V w'}],'queryParams':"
+     "[{'name':'b','value':''},{'name':'B','value':'&'}]}]}]}",
+     "{'hostnames':['*.a.example','b.example'],'rules':[{'name':'r1','matches':[{'path':{'"
+     "value':"
+     "'/a'},'headers':[{'name':'x-a','value':'V w'},{'name':'x-b','value':'1'}],'queryParams':"
+     "[{'name':'B','value':'&'},{'name':'b','value':''}]}]}]}"},
+    /* durations */
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1m30s5ms'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'90s5ms'}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1ms'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1ms'}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'59m60s'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s'}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'15000ms15s'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
+    /* retries that make no attempt are none; limits that limit nothing are none */
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{'backoff':'1s','attempts':0},"
+     "'limits':{}}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],"
+     "'retry':{'backoff':'100ms','attempts':2}}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{}}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'limits':{'inFlight':1000000},"
+     "'retry':{'backoff':'1m','attempts':10},'timeout':'1h'}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s',"
+     "'retry':{'attempts':10,'backoff':'60s'},'limits':{'inFlight':1000000}}]}"},
+    /* a codec with one method; what is the default */
+    {"{'rules':[{'codec':'metropolis/v1','serviceErrors':'Hide','matches':[{'path':{'value':"
+     "'/a'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'},'method':'GET'}],'codec':'metropolis/"
+     "v1'}]}"},
+    {"{'rules':[{'serviceErrors':'Show','matches':[{'path':{'value':'/a'}}]}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'serviceErrors':'Show'}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'cancel':false}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'cancel':true}]}",
+     "{'rules':[{'matches':[{'path':{'value':'/a'}}],'cancel':true}]}"},
+    /* weights, a regular expression, the open mapping */
+    {"{'gateway':'edge','rules':[{'backends':[{'weight':0,'subject':'a'},"
+     "{'subject':'{path...}.{method}','weight':1000000}]}]}",
+     "{'gateway':'edge','rules':[{'backends':[{'subject':'a','weight':0},"
+     "{'subject':'{path...}.{method}','weight':1000000}]}]}"},
+    {"{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
+     "]\\\\\\\\X'}}],"
+     "'backends':[{'subject':'re.{path...}'}]}]}",
+     "{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
+     "]\\\\\\\\X'}}],"
+     "'backends':[{'subject':'re.{path...}'}]}]}"},
+};
+
 static void specs_are_written_normalised_and_read_back_equal(void **state)
 {
-    static const char *const cases[][2] = {
-        /* the derived subject of a Prefix; defaults; the trailing slash; escapes */
-        {"{'rules':[{'matches':[{'path':{'value':'/f%6fo/'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/foo'}}]}]}"},
-        {"{'gateway':'default','hostnames':[],'rules':[{'matches':[{'path':{'type':'Prefix','value'"
-         ":"
-         "'/foo//'},'headers':[],'queryParams':[]}],'backends':[{'weight':1}],'timeout':'30s'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/foo'}}]}]}"},
-        /* no match at all is Prefix / */
-        {"{'rules':[{'backends':[{'subject':'a.{method}'}]}]}",
-         "{'rules':[{'backends':[{'subject':'a.{method}'}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'Prefix','value':'/'}}],"
-         "'backends':[{'subject':'a.{method}','weight':1}]}]}",
-         "{'rules':[{'backends':[{'subject':'a.{method}'}]}]}"},
-        {"{'rules':[{'matches':[{},{'method':'GET'}],'backends':[{'subject':'a'}]}]}",
-         "{'rules':[{'matches':[{},{'method':'GET'}],'backends':[{'subject':'a'}]}]}"},
-        /* a Template without placeholders is Exact, and only there the last "/" counts */
-        {"{'rules':[{'matches':[{'path':{'type':'Template','value':'/a/'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'Exact','value':'/a/'}}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'Exact'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'Exact','value':'/'}}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'Template','value':'/a%7bx%7D/{id}/"
-         "{rest...}'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'Template','value':'/a%7Bx%7D/{id}/"
-         "{rest...}'}}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'Exact','value':\"/-._~!$&'()*+,;=:@%20%2f\"}}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'Exact','value':\"/"
-         "-._~!$&'()*+,;=:@%20%2F\"}}]}]}"},
-        /* order where it means nothing, case where it means nothing */
-        {"{'hostnames':['b.Example','*.A.example'],'rules':[{'name':'r1','matches':[{'path':{'"
-         "value':"
-         "'/a'},'headers':[{'name':'X-B','value':'1'},{'name':'x-a','value':'V w'}],'queryParams':"
-         "[{'name':'b','value':''},{'name':'B','value':'&'}]}]}]}",
-         "{'hostnames':['*.a.example','b.example'],'rules':[{'name':'r1','matches':[{'path':{'"
-         "value':"
-         "'/a'},'headers':[{'name':'x-a','value':'V w'},{'name':'x-b','value':'1'}],'queryParams':"
-         "[{'name':'B','value':'&'},{'name':'b','value':''}]}]}]}"},
-        /* durations */
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1m30s5ms'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'90s5ms'}]}"},
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1ms'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'1ms'}]}"},
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'59m60s'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s'}]}"},
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'15000ms15s'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
-        /* retries that make no attempt are none; limits that limit nothing are none */
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{'backoff':'1s','attempts':0},"
-         "'limits':{}}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],"
-         "'retry':{'backoff':'100ms','attempts':2}}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'retry':{}}]}"},
-        {"{'rules':[{'matches':[{'path':{'value':'/a'}}],'limits':{'inFlight':1000000},"
-         "'retry':{'backoff':'1m','attempts':10},'timeout':'1h'}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'timeout':'3600s',"
-         "'retry':{'attempts':10,'backoff':'60s'},'limits':{'inFlight':1000000}}]}"},
-        /* a codec with one method; what is the default */
-        {"{'rules':[{'codec':'metropolis/v1','serviceErrors':'Hide','matches':[{'path':{'value':"
-         "'/a'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'},'method':'GET'}],'codec':'metropolis/"
-         "v1'}]}"},
-        {"{'rules':[{'serviceErrors':'Show','matches':[{'path':{'value':'/a'}}]}]}",
-         "{'rules':[{'matches':[{'path':{'value':'/a'}}],'serviceErrors':'Show'}]}"},
-        /* weights, a regular expression, the open mapping */
-        {"{'gateway':'edge','rules':[{'backends':[{'weight':0,'subject':'a'},"
-         "{'subject':'{path...}.{method}','weight':1000000}]}]}",
-         "{'gateway':'edge','rules':[{'backends':[{'subject':'a','weight':0},"
-         "{'subject':'{path...}.{method}','weight':1000000}]}]}"},
-        {"{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
-         "]\\\\\\\\X'}}],"
-         "'backends':[{'subject':'re.{path...}'}]}]}",
-         "{'rules':[{'matches':[{'path':{'type':'RegularExpression','value':'/(a|b)+[^/"
-         "]\\\\\\\\X'}}],"
-         "'backends':[{'subject':'re.{path...}'}]}]}"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < sizeof(good_specs) / sizeof(good_specs[0]); i++) {
         char in[1024], expected[1024];
         struct route_spec_error error;
         struct route *route, *again;
         char *text, *text_again;
-        const bool quoted = strchr(cases[i][0], '"') != NULL; /* they hold a "'" of their own */
+        const bool quoted =
+            strchr(good_specs[i][0], '"') != NULL; /* they hold a "'" of their own */
 
-        snprintf(in, sizeof(in), "%s", cases[i][0]);
-        snprintf(expected, sizeof(expected), "%s", cases[i][1]);
+        snprintf(in, sizeof(in), "%s", good_specs[i][0]);
+        snprintf(expected, sizeof(expected), "%s", good_specs[i][1]);
         for (char *at = in, inside = 0; *at; at++) {
             inside ^= *at == '"';
             *at = *at == '\'' && !(quoted && inside) ? '"' : *at;
@@ -292,6 +298,8 @@ static const char *const bad_specs[][2] = {
     {"R:'limits':{'inFlight':0}", "limits.inFlight: must be from 1 to 1000000"},
     {"R:'limits':{'inFlight':'9'}", "limits.inFlight: must be an integer"},
     {"R:'limits':{'rate':1}", "limits: unknown field \"rate\""},
+    {"R:'cancel':'yes'", "cancel: must be true or false"},
+    {"R:'cancel':true,'codec':'metropolis/v1'", "cancel: workers of codec metropolis/v1 cannot"},
     {"R:'backends':[{'weight':0}]", "backends: every backend has the weight 0"},
     {"R:'backends':[{'weight':-1}]", "weight: must be from 0 to 1000000"},
     {"R:'backends':[{'weight':1.5}]", "weight: must be an integer"},

@@ -666,6 +666,64 @@ static void a_request_that_outlived_its_deadline_in_the_queue_never_runs(void **
     natsSubscription_Destroy(second);
 }
 
+static int work_until_cancelled(struct metropolis_request *request, void *arg)
+{
+    atomic_int *cancelled = arg;
+
+    for (int i = 0; i < PATIENCE_MS && !metropolis_request_cancelled(request); i++)
+        nats_Sleep(1);
+    if (metropolis_request_cancelled(request))
+        atomic_fetch_add(cancelled, 1);
+    return metropolis_reply_text(request, 200, "");
+}
+
+static void a_handler_is_told_that_nobody_waits(void **state)
+{
+    static const char *const asked[] = {"Metropolis-Cancel", "metropolis.cancel.1", NULL};
+    static const char *const late[] = {"Metropolis-Timeout-Ms", "50", NULL};
+    atomic_int cancelled = 0;
+    struct metropolis_handler handler = {
+        .subject = "long", .handle = work_until_cancelled, .arg = &cancelled};
+    struct running_worker running;
+
+    (void)state;
+    worker_start(&running, &handler);
+    natsMsg_Destroy(ask("long", late, "")); /* its deadline alone says so, too */
+    assert_int_equal(cancelled, 1);
+    natsSubscription_Destroy(publish_requests("long", asked, 1));
+    for (int i = 0; i < PATIENCE_MS && cancelled < 2; i++) {
+        /* The first such request makes the subscription, which takes a moment. */
+        natsConnection_PublishString(client, "metropolis.cancel.2", "");
+        natsConnection_PublishString(client, i < 20 ? "metropolis.cancel.3" : asked[1], "");
+        nats_Sleep(1);
+        assert_true(i >= 20 || cancelled == 1); /* those of others mean nothing */
+    }
+    assert_int_equal(cancelled, 2);
+    assert_int_equal(worker_stop(&running), 0);
+}
+
+static void a_request_that_was_cancelled_in_the_queue_never_runs(void **state)
+{
+    static const char *const one[] = {"Metropolis-Cancel", "metropolis.cancel.one", NULL};
+    static const char *const two[] = {"Metropolis-Cancel", "metropolis.cancel.two", NULL};
+    struct counter counter = {.name = "slow", .sleep_ms = 300};
+    struct metropolis_handler handler = {.subject = "queue", .handle = count, .arg = &counter};
+    struct running_worker running;
+    natsSubscription *first, *second;
+
+    (void)state;
+    worker_start(&running, &handler);
+    natsMsg_Destroy(ask("queue", one, "")); /* the subscription is there from now on */
+    first = publish_requests("queue", one, 1);
+    second = publish_requests("queue", two, 1);
+    natsConnection_PublishString(client, two[1], "");
+    assert_int_equal(count_replies(first, 1, NULL), 1);
+    assert_int_equal(worker_stop(&running), 0);
+    assert_int_equal(counter.count, 2);
+    natsSubscription_Destroy(first);
+    natsSubscription_Destroy(second);
+}
+
 /* ---- the end ---- */
 
 static void sigterm_answers_what_has_arrived_and_nothing_after(void **state)
@@ -821,6 +879,8 @@ int main(void)
         cmocka_unit_test(a_handler_runs_as_many_requests_at_once_as_it_has_threads),
         cmocka_unit_test(what_does_not_fit_the_queue_gets_503_at_once),
         cmocka_unit_test(a_request_that_outlived_its_deadline_in_the_queue_never_runs),
+        cmocka_unit_test(a_handler_is_told_that_nobody_waits),
+        cmocka_unit_test(a_request_that_was_cancelled_in_the_queue_never_runs),
         cmocka_unit_test(sigterm_answers_what_has_arrived_and_nothing_after),
         cmocka_unit_test(a_drain_is_bounded_and_refuses_what_still_waits),
         cmocka_unit_test(a_worker_waits_for_a_server_that_is_not_there_yet_or_no_more),

@@ -66,6 +66,20 @@ static int answer_reply(struct metropolis_request *request)
     return rc;
 }
 
+/* Its reply goes nowhere; what became of the work is in the log. */
+static int work_on(struct metropolis_request *request)
+{
+    bool cancelled = false;
+
+    for (int ms = 0; ms < 20000 && !cancelled; ms += 5) {
+        script_wait(5);
+        cancelled = metropolis_request_cancelled(request);
+    }
+    fprintf(stderr, "%s after %lld ms left\n", cancelled ? "cancelled" : "worked on",
+            (long long)metropolis_request_deadline_left_ms(request));
+    return metropolis_reply_text(request, 200, "worked on");
+}
+
 static int handle(struct metropolis_request *request, void *arg)
 {
     const char *verb = strchr(metropolis_request_subject(request), '.') + 1;
@@ -75,6 +89,8 @@ static int handle(struct metropolis_request *request, void *arg)
         return answer_report(request);
     if (strncmp(verb, "respond.", 8) == 0)
         return metropolis_reply_text(request, 200, "ok");
+    if (strncmp(verb, "work.", 5) == 0)
+        return work_on(request);
     return answer_reply(request);
 }
 
