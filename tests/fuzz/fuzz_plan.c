@@ -1,7 +1,7 @@
 /*
  * Any bytes as a request, to a table with every kind of path: whatever the parser accepts and a
  * Route takes becomes a subject that passes the validator and stays below what the Route declares,
- * and a header block that no value broke out of.
+ * and a header block that no value broke out of, or none where the Route's codec has none.
  */
 #include <stdlib.h>
 
@@ -22,6 +22,7 @@ static const char *const specs[] = {
     "{\"rules\":[{\"matches\":[{\"path\":{\"type\":\"RegularExpression\",\"value\":\"/r/"
     "[a-z%]+\"}}],"
     "\"backends\":[{\"subject\":\"re.{path...}\",\"weight\":2},{\"subject\":\"re2.{path...}\"}]}]}",
+    "{\"rules\":[{\"matches\":[{\"path\":{\"value\":\"/old\"}}],\"codec\":\"metropolis/v1\"}]}",
 };
 
 static struct route_table *make_table(void)
@@ -79,7 +80,7 @@ static void check_block(struct str block)
 
 static void check_subject(struct str subject)
 {
-    static const char *const leads[] = {"open.", "tmpl.", "e.", "re.", "re2."};
+    static const char *const leads[] = {"open.", "tmpl.", "e.", "re.", "re2.", "old."};
     bool known = false;
 
     for (size_t i = 0; i < sizeof(leads) / sizeof(*leads); i++)
@@ -93,7 +94,7 @@ static void plan_request(struct planner *planner, const struct route_table *tabl
 {
     static struct random_source random;
     static bool seeded;
-    struct peers trusted = {0};
+    struct origin_rules rules = {.resample = true, .sampled_below = 1};
     struct conn conn = {.peer = "192.0.2.1", .peer_length = 9, .address_length = 4};
     struct origin origin;
     struct plan plan;
@@ -103,17 +104,20 @@ static void plan_request(struct planner *planner, const struct route_table *tabl
         random_init(&random);
     seeded = true;
     conn.address[0] = request->target.len % 2 ? 10 : 11;
-    if (peers_parse(STR_LIT("10.0.0.0/8"), &trusted, &bad) < 0)
+    if (peers_parse(STR_LIT("10.0.0.0/8"), &rules.trusted, &bad) < 0)
         abort();
     planner_reset(planner);
     if (request->asterisk ||
-        origin_read(&conn, request, &trusted, &random, &planner->scratch, &origin) < 0)
+        origin_read(&conn, request, &rules, &random, &planner->scratch, &origin) < 0)
         return;
     if (planner_match(planner, table, request, origin.host, &plan) != PROBLEM_NONE ||
         planner_fill(planner, request, &origin, 1, &plan) != PROBLEM_NONE)
         return;
     check_subject(plan.subject);
-    check_block(plan.block);
+    if (plan.hit.rule->codec == ROUTE_CODEC_DEFAULT)
+        check_block(plan.block);
+    else if (plan.block.len || plan.body.ptr[plan.body.len - 1] != '}')
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
