@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "controller/compile/verdict.h"
+#include "lib/base/digest.h"
 #include "lib/base/map.h"
 #include "lib/wire/table_codec.h"
 
@@ -51,11 +52,8 @@ struct record {
     bool queued;
     struct record *queue_next;
 
-    /* What was said last. */
-    char *said; /* "reason message"; NULL: nothing */
-    int64_t said_generation, said_serving;
-    int said_gateway;
-    uint64_t *said_count; /* where it is counted */
+    uint64_t said;        /* digest of the last verdict; 0: none yet */
+    uint64_t *said_count; /* where that is counted */
 };
 
 struct gateway {
@@ -123,7 +121,6 @@ static void free_record(struct compile *compile, struct record *record)
     free(record->label);
     free(record->uid);
     free(record->problem_text);
-    free(record->said);
     free(record);
 }
 
@@ -174,7 +171,7 @@ static struct record *add_record(struct compile *compile, const struct source_ro
     }
     record->namespace_name = str_make(record->label, route->namespace_name.len);
     record->name = str_make(record->label + route->namespace_name.len + 1, route->name.len);
-    record->gateway = record->next_gateway = record->said_gateway = -1;
+    record->gateway = record->next_gateway = -1;
     record->generation = -1;
     record->memory.generation = -1;
     if (map_insert(&compile->records, &record->node, str_from(record->label)) < 0) {
@@ -443,44 +440,44 @@ static void judge(const struct compile *compile, const struct record *record,
     }
 }
 
-static int say(struct compile *compile, struct record *record)
+static uint64_t digest_verdict(const struct compile_verdict *verdict)
 {
-    int64_t serving = record->serving ? record->serving->generation : -1;
+    const int64_t numbers[] = {verdict->generation, verdict->gateway, verdict->serving};
+    const struct condition *accepted = verdict->accepted;
+    uint64_t digest = digest_bytes(digest_empty, numbers, sizeof(numbers));
+
+    digest = digest_bytes(digest, verdict->uid.ptr, verdict->uid.len + 1);
+    digest = digest_bytes(digest, accepted->reason, strlen(accepted->reason) + 1);
+    digest = digest_bytes(digest, accepted->message, strlen(accepted->message));
+    return digest ? digest : 1;
+}
+
+/* Tells the verdict, unless it is what was said last. */
+static void say(struct compile *compile, struct record *record)
+{
     struct condition accepted;
-    char *said;
-
-    judge(compile, record, &accepted);
-    if (asprintf(&said, "%s %s", accepted.reason, accepted.message) < 0)
-        return -ENOMEM;
-    if (record->said && record->said_generation == record->generation &&
-        record->said_serving == serving && record->said_gateway == record->gateway &&
-        strcmp(record->said, said) == 0) {
-        free(said);
-        return 0;
-    }
-    free(record->said);
-    record->said = said;
-    record->said_generation = record->generation;
-    record->said_serving = serving;
-    record->said_gateway = record->gateway;
-    if (record->said_count)
-        --*record->said_count;
-    record->said_count = count_of(compile, record, &accepted);
-    ++*record->said_count;
-
+    uint64_t said;
     struct compile_verdict verdict = {
         .namespace_name = record->namespace_name,
         .name = record->name,
         .uid = str_from(record->uid),
         .generation = record->generation,
         .gateway = record->gateway,
-        .serving = serving,
+        .serving = record->serving ? record->serving->generation : -1,
         .accepted = &accepted,
         .memory = record->memory,
     };
 
+    judge(compile, record, &accepted);
+    said = digest_verdict(&verdict);
+    if (said == record->said)
+        return;
+    record->said = said;
+    if (record->said_count)
+        --*record->said_count;
+    record->said_count = count_of(compile, record, &accepted);
+    ++*record->said_count;
     compile->handler.verdict(compile->handler.context, &verdict);
-    return 0;
 }
 
 /* ---- the queue ---- */
@@ -557,15 +554,16 @@ static void advance(struct compile *compile, struct record *record)
     route_unref(before);
 }
 
-static int finish(struct compile *compile, struct record *record)
+static void finish(struct compile *compile, struct record *record)
 {
     const struct compile_handler *handler = &compile->handler;
 
-    if (!record->removed)
-        return say(compile, record);
+    if (!record->removed) {
+        say(compile, record);
+        return;
+    }
     handler->forgotten(handler->context, record->namespace_name, record->name);
     free_record(compile, record);
-    return 0;
 }
 
 static int flush(struct compile *compile)
@@ -591,15 +589,15 @@ static int flush(struct compile *compile)
     /* Touched Routes join the end of the queue; they have nothing to advance. */
     for (struct record *record = compile->queue; record; record = record->queue_next)
         advance(compile, record);
-    while (compile->queue && !error) {
+    while (compile->queue) {
         struct record *record = compile->queue;
 
         compile->queue = record->queue_next;
         record->queued = false;
-        error = finish(compile, record);
+        finish(compile, record);
     }
     compile->queue_end = &compile->queue;
-    return error;
+    return 0;
 }
 
 /* ---- what the source says ---- */
