@@ -2,12 +2,9 @@
 changes nothing. Real NATS, one server or a cluster of three, a real API server and two gateways."""
 
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
-import socket
-import threading
 import time
 import uuid
 
@@ -15,6 +12,7 @@ import nats
 import pytest
 import yaml
 
+from faults import Proxy, Traffic, kubeconfig_with, server_address
 from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all, subject_of
 
 EXPIRY_S = 15  # of a Lease that nobody renews
@@ -161,6 +159,28 @@ def test_a_leader_that_is_stopped_hands_over_at_once_and_no_status_is_lowered(ne
     assert not leads(leader) and leads(standby)
 
 
+def test_a_rolling_restart_during_a_burst_loses_nothing(new_group, kubectl):
+    group = new_group()
+    group.worker("roll.>")
+    kubectl.apply(route("steady", "/steady", "roll.steady", hostnames=["roll.test"]))
+    programmed(kubectl, "steady")
+    names = [f"burst-{i}" for i in range(30)]
+    with Traffic(group.gateways, "/steady", "roll.test"):
+        for turn in range(3):
+            leader = group.leader()
+            kubectl.apply(*[route(n, f"/{n}", f"roll.{n}", hostnames=["roll.test"]) for n in names[turn::3]])
+            leader.signal(signal.SIGTERM)
+            kubectl("delete", "route.metropolis.dev", names[turn])
+            assert leader.stop() == 0
+            leader.start().wait_ready()
+            eventually(group.leader)
+        for name in names[3:]:
+            programmed(kubectl, name)
+            assert group.served(f"/{name}", "roll.test") == [f"roll.{name}".encode()] * 2
+        for name in names[:3]:
+            eventually(lambda: all(g.get(f"/{name}", "roll.test").status_code == 404 for g in group.gateways))
+
+
 def test_a_leader_that_is_killed_is_followed_when_its_lease_has_expired(new_group, kubectl):
     group = new_group()
     leader, standby = group.leader(), group.standby()
@@ -221,69 +241,19 @@ def takes_over_while_stopped(second):
     eventually(lambda: leads(second), EXPIRY_S + PATIENCE_S)
 
 
-class Pipe:
-    """A way to the API server that can be cut."""
-
-    def __init__(self, server):
-        self.target = server.removeprefix("https://").split(":")
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.open, self.sockets = True, []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            if not self.open:
-                client.close()
-                continue
-            server = socket.create_connection((self.target[0], int(self.target[1])))
-            self.sockets += [client, server]
-            for a, b in ((client, server), (server, client)):
-                threading.Thread(target=self.copy, args=(a, b), daemon=True).start()
-
-    def copy(self, source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def cut(self):
-        self.open = False
-        for end in self.sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self.sockets.clear()
-
-    def mend(self):
-        self.open = True
-
-    def close(self):
-        self.cut()
-        self.listener.close()
-
-
 def test_a_leader_cut_off_from_the_api_server_gives_way_and_comes_back_as_standby(new_group, kubectl, tmp_path):
     group = new_group()
-    config = yaml.safe_load(kubectl("config", "view", "--raw", "--flatten", "--minify").stdout)
-    pipe = Pipe(config["clusters"][0]["cluster"]["server"])
-    config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{pipe.port}"
-    piped = tmp_path / "piped.kubeconfig"
-    piped.write_text(yaml.safe_dump(config))
+    proxy = Proxy(server_address(kubectl.kubeconfig))
+    proxied = kubeconfig_with(kubectl.kubeconfig, tmp_path / "proxied.kubeconfig", server=f"https://127.0.0.1:{proxy.port}")
     for old in group.controllers:
         old.stop()
-    first, second = group.controllers = [group.controller("piped", kubeconfig=piped), group.controller("direct")]
+    first, second = group.controllers = [group.controller("proxied", kubeconfig=proxied), group.controller("direct")]
     group.start(first).wait_ready()
     eventually(lambda: leads(first))
     group.start(second).wait_ready()
     kubectl.apply(route("before", "/before", hostnames=["cut.test"]))
     programmed(kubectl, "before")
-    pipe.cut()
+    proxy.shut()
     start = time.monotonic()
     eventually(lambda: not leads(first))
     assert 5 < time.monotonic() - start < 14  # before anybody else may lead
@@ -292,10 +262,10 @@ def test_a_leader_cut_off_from_the_api_server_gives_way_and_comes_back_as_standb
     takes_over(second, EXPIRY_S + PATIENCE_S)
     eventually(lambda: all(g.get("/before", "cut.test").status_code == 404 for g in group.gateways))
     before = group.bucket()
-    pipe.mend()
+    proxy.open = True
     eventually(lambda: first.ready() and "standby: the leader is" in first.get_admin("/readyz").text, 2 * PATIENCE_S)
     assert group.bucket() == before
-    pipe.close()
+    proxy.close()
 
 
 async def delete_bucket(url):
