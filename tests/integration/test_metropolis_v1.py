@@ -35,9 +35,9 @@ def old(files_stack):
     worker.serve("legacy.get", answer)
     eventually(lambda: files_stack.gateway.get("/named", "old.test").status_code == 200)
     yield worker
-    worker.close()
     (files_stack.routes / "old.yaml").unlink()
     eventually(lambda: files_stack.gateway.get("/named", "old.test").status_code == 404)
+    worker.close()
 
 
 @pytest.mark.parametrize("target, subject, data", [
