@@ -636,10 +636,9 @@ static void a_purged_mark_of_a_deletion_is_no_loss(void **state)
     jsOptions_Init(&options);
     options.Stream.Purge.Subject = "$KV.metropolis-test.route.ns.r2";
     assert_int_equal(js_PurgeStream(fixture->js, "KV_metropolis-test", &options, NULL), NATS_OK);
-    disconnect_pen(fixture);
-    test_server_kill(&fixture->server);
-    test_server_restart(&fixture->server);
-    connect_pen(fixture);
+    test_server_signal(&fixture->server, SIGSTOP); /* until it is read anew */
+    WAIT_FOR(!strstr(watch_reason(fixture->watch), "serving"));
+    test_server_signal(&fixture->server, SIGCONT);
     WAIT_FOR(metric(fixture, "metropolis_table_replays_total") == 2);
     WAIT_FOR(strstr(watch_reason(fixture->watch), "serving the table"));
     assert_int_equal(atomic_load(&fixture->loops[0].routes), 1);
