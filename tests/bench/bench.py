@@ -25,6 +25,7 @@ BENCHMARKS = {
     "cpu": request_path.bench_cpu,
     "throughput": request_path.bench_throughput,
     "matching": tables.bench_matching,
+    "compile": tables.bench_compile,
     "memory": tables.bench_memory,
     "changes": tables.bench_changes,
     "propagation": cluster.bench_propagation,

@@ -52,6 +52,29 @@ def bench_matching(_directory, options):
     return figures
 
 
+def bench_compile(_directory, options):
+    """The controller's compile stage alone, in CPU time: a change, the first list, a policy."""
+    taken = {}
+    for number in range(options.rounds):
+        say(f"compile, round {number + 1} of {options.rounds}")
+        out = subprocess.run([BUILD / "tests" / "bench" / "bench_compile", "100", "100000"],
+                             check=True, capture_output=True, text=True).stdout
+        for line in out.splitlines():
+            case = re.match(r" *(\d+) Routes(, policy)?", line)
+            for name, value in re.findall(r"(first list|change|in conflict|a namespace less) +([\d.]+)", line):
+                taken.setdefault((case[1], bool(case[2]), name), []).append(float(value))
+    changes = [a / b for a, b in zip(taken["100000", True, "change"], taken["100", True, "change"])]
+    return [
+        Figure("compile: change of one Route among 100,000 / among 100, with a policy", median(changes), "x", most=3,
+               detail=f"{median(taken['100000', True, 'change']):.0f} / {median(taken['100', True, 'change']):.0f} us; "
+               f"{median(taken['100000', True, 'in conflict']):.0f} us when another Route asks the same; {spread(changes)}"),
+        Figure("compile: the first list of 100,000 Routes, with a policy", median(taken["100000", True, "first list"]) / 1000,
+               "s", most=5, detail=f"{median(taken['100000', False, 'first list']) / 1000:.2f} s without"),
+        Figure("compile: a policy that takes 1,000 of 100,000 Routes away", median(taken["100000", True, "a namespace less"]),
+               "ms"),
+    ]
+
+
 def bench_memory(_directory, options):
     """RSS of a gateway that has loaded so many Routes from a real bucket."""
     figures = []
