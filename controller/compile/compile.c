@@ -666,6 +666,7 @@ int compile_remove(struct compile *compile, struct str namespace_name, struct st
     set_next(record, NULL, -1);
     set_newest(record, NULL);
     record->removed = true;
+    record->awaits_stored = false;
     record->generation = -1;
     enqueue(compile, record);
     return compile->synced ? flush(compile) : 0;

@@ -1,0 +1,157 @@
+/* What golden tests cannot show: buckets that are read later than the Routes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "controller/compile/compile.h"
+
+static const char stored_value[] =
+    "{\"format\":1,\"uid\":\"u\",\"generation\":7,\"created\":0,\"spec\":{\"hostnames\":"
+    "[\"a.test\"],\"rules\":[{\"matches\":[{\"path\":{\"type\":\"Exact\",\"value\":\"/a\"}}]}]}}";
+
+struct seen {
+    bool loaded; /* the bucket */
+    unsigned asked, puts, deletes, forgotten;
+    int64_t serving;
+    char reason[64];
+};
+
+static void on_entry(void *context, unsigned gateway, struct str key, int64_t generation,
+                     struct str value)
+{
+    struct seen *seen = context;
+
+    (void)gateway, (void)key, (void)generation;
+    if (value.ptr)
+        seen->puts++;
+    else
+        seen->deletes++;
+}
+
+static void on_verdict(void *context, const struct compile_verdict *verdict)
+{
+    struct seen *seen = context;
+
+    seen->serving = verdict->serving;
+    snprintf(seen->reason, sizeof(seen->reason), "%s", verdict->accepted->reason);
+}
+
+static void on_forgotten(void *context, struct str namespace_name, struct str name)
+{
+    (void)namespace_name, (void)name;
+    ((struct seen *)context)->forgotten++;
+}
+
+static int on_stored(void *context, unsigned gateway, struct str key, struct buffer *value)
+{
+    struct seen *seen = context;
+
+    (void)gateway, (void)key;
+    seen->asked++;
+    return seen->loaded ? buffer_append_str(value, STR_LIT(stored_value)) : -EAGAIN;
+}
+
+static struct compile *make(struct seen *seen)
+{
+    static const char *const gateways[] = {"default"};
+    const struct compile_handler handler = {on_entry, on_verdict, on_forgotten, on_stored, seen};
+    struct compile *compile = compile_new(gateways, 1, &handler);
+
+    *seen = (struct seen){.serving = -2};
+    assert_non_null(compile);
+    return compile;
+}
+
+static void set_policy(struct compile *compile, const char *hostname)
+{
+    char text[256], error[POLICY_ERROR_MAX];
+    struct policy *policy;
+
+    snprintf(text, sizeof(text),
+             "rules: [{namespaces: [\"*\"], hostnames: [\"%s\"], subjects: [\">\"]}]", hostname);
+    assert_int_equal(policy_read(str_from(text), &policy, error), 0);
+    assert_int_equal(compile_set_policy(compile, policy), 0);
+}
+
+/* Generation 8, which is invalid. */
+static void upsert(struct compile *compile)
+{
+    const struct source_route route = {.namespace_name = STR_LIT("ns"),
+                                       .name = STR_LIT("r"),
+                                       .uid = STR_LIT("u"),
+                                       .generation = 8};
+
+    assert_int_equal(compile_upsert(compile, &route), 0);
+}
+
+static void the_last_good_generation_is_found_when_the_bucket_was_read(void **state)
+{
+    struct seen seen;
+    struct compile *compile = make(&seen);
+
+    (void)state;
+    upsert(compile);
+    assert_int_equal(compile_synced(compile), 0);
+    assert_int_equal(seen.serving, -1);
+    seen.loaded = true;
+    assert_int_equal(compile_recover(compile), 0);
+    assert_int_equal(seen.serving, 7);
+    assert_int_equal(seen.puts, 1);
+    assert_string_equal(seen.reason, "Invalid");
+    seen.asked = 0;
+    assert_int_equal(compile_recover(compile), 0);
+    assert_int_equal(seen.asked, 0);
+    compile_free(compile);
+}
+
+static void it_stays_out_when_the_policy_does_not_allow_it(void **state)
+{
+    struct seen seen;
+    struct compile *compile = make(&seen);
+
+    (void)state;
+    set_policy(compile, "b.test");
+    upsert(compile);
+    assert_int_equal(compile_synced(compile), 0);
+    seen.loaded = true;
+    assert_int_equal(compile_recover(compile), 0);
+    assert_int_equal(seen.serving, -1);
+    assert_int_equal(seen.puts, 0);
+    /* The bucket has it still, as long as nobody has written. */
+    set_policy(compile, "a.test");
+    assert_int_equal(seen.serving, 7);
+    compile_free(compile);
+}
+
+static void a_route_that_goes_while_the_bucket_is_read_stays_gone(void **state)
+{
+    struct seen seen;
+    struct compile *compile = make(&seen);
+
+    (void)state;
+    upsert(compile);
+    assert_int_equal(compile_remove(compile, STR_LIT("ns"), STR_LIT("r")), 0);
+    seen.loaded = true;
+    assert_int_equal(compile_recover(compile), 0);
+    set_policy(compile, "a.test");
+    assert_int_equal(compile_synced(compile), 0);
+    assert_int_equal(seen.puts, 0);
+    assert_int_equal(seen.forgotten, 1);
+    compile_free(compile);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_last_good_generation_is_found_when_the_bucket_was_read),
+        cmocka_unit_test(it_stays_out_when_the_policy_does_not_allow_it),
+        cmocka_unit_test(a_route_that_goes_while_the_bucket_is_read_stays_gone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
