@@ -1,1 +1,2 @@
 fuzz_target(nats_proto dataplane_nats)
+fuzz_target(jetstream dataplane_table)
