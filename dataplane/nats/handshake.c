@@ -79,16 +79,17 @@ int handshake_write_connect(struct buffer *out, const struct server *server,
     if (!root)
         goto out;
     yyjson_mut_doc_set_root(doc, root);
-    yyjson_mut_obj_add_bool(doc, root, "verbose", false);
-    yyjson_mut_obj_add_bool(doc, root, "pedantic", false);
-    yyjson_mut_obj_add_bool(doc, root, "tls_required", secure);
-    yyjson_mut_obj_add_bool(doc, root, "headers", true);
-    yyjson_mut_obj_add_bool(doc, root, "no_responders", true);
-    yyjson_mut_obj_add_bool(doc, root, "echo", false);
-    yyjson_mut_obj_add_int(doc, root, "protocol", 1);
-    yyjson_mut_obj_add_str(doc, root, "lang", "c");
-    yyjson_mut_obj_add_str(doc, root, "version", METROPOLIS_VERSION);
-    yyjson_mut_obj_add_strncpy(doc, root, "name", name.len ? name.ptr : "", name.len);
+    if (!yyjson_mut_obj_add_bool(doc, root, "verbose", false) ||
+        !yyjson_mut_obj_add_bool(doc, root, "pedantic", false) ||
+        !yyjson_mut_obj_add_bool(doc, root, "tls_required", secure) ||
+        !yyjson_mut_obj_add_bool(doc, root, "headers", true) ||
+        !yyjson_mut_obj_add_bool(doc, root, "no_responders", true) ||
+        !yyjson_mut_obj_add_bool(doc, root, "echo", false) ||
+        !yyjson_mut_obj_add_int(doc, root, "protocol", 1) ||
+        !yyjson_mut_obj_add_str(doc, root, "lang", "c") ||
+        !yyjson_mut_obj_add_str(doc, root, "version", METROPOLIS_VERSION) ||
+        !yyjson_mut_obj_add_strncpy(doc, root, "name", name.len ? name.ptr : "", name.len))
+        goto out;
     result = -EINVAL;
     if (!add_identity(doc, root, server, info, creds))
         goto out;
