@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, Controller, Gateway, NatsServer, Worker, eventually, stop_all
+from harness import BUILD, Controller, Gateway, NatsServer, Worker, eventually, route, stop_all
 
 
 def text(name, namespace, path, host, subject):
@@ -135,3 +135,27 @@ def test_a_controller_does_not_start_with_a_policy_that_it_cannot_read(tmp_path,
                            "--admin", "127.0.0.1:0"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert f"--policy {path}:{said}".replace('"', '\\"') in done.stderr
+
+
+def test_kubectl_shows_what_is_denied_and_what_would_be_allowed(tmp_path, kubeconfig, kubectl):
+    file = tmp_path / "policy.yaml"
+    file.write_text(policy((kubectl.namespace, "own.test", "own.>")))
+    nats = NatsServer(tmp_path).start()
+    controller = Controller(tmp_path, nats.url, "--kubeconfig", kubeconfig, "--namespace", kubectl.namespace,
+                            "--lease", "none", "--policy", file).start()
+
+    def accepted(name):
+        return (kubectl.condition(name, "Accepted") or ())[:2]
+
+    try:
+        kubectl.apply(route("mine", "/own/a", hostnames=["own.test"]), route("other", "/own/b", hostnames=["other.test"]))
+        eventually(lambda: accepted("mine") == ("True", "Accepted"))
+        status, reason, message, _ = eventually(lambda: kubectl.condition("other", "Accepted"))
+        assert (status, reason) == ("False", "PolicyDenied")
+        assert message == (f'spec.hostnames: "other.test" is not allowed to the namespace "{kubectl.namespace}"; '
+                           "rules[0] of the policy allows own.test")
+        file.write_text(policy((kubectl.namespace, "other.test", "own.>")))
+        eventually(lambda: accepted("other") == ("True", "Accepted"))
+        eventually(lambda: accepted("mine") == ("False", "PolicyDenied"))
+    finally:
+        stop_all([controller, nats])
