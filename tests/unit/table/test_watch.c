@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -684,6 +685,10 @@ static void stopping_never_hangs(void **state)
     stop_gateway(fixture);
     assert_true(now_us() - start_us < 3000000);
     test_server_signal(&fixture->server, SIGCONT);
+    /* Not as a crash: the server has not written yet what it said that it has. */
+    test_server_signal(&fixture->server, SIGTERM);
+    assert_int_equal(waitid(P_PID, (id_t)fixture->server.pid, &(siginfo_t){0}, WEXITED | WNOWAIT),
+                     0);
     test_server_kill(&fixture->server);
     start_gateway(fixture); /* no server */
     usleep(50 * 1000);
