@@ -255,17 +255,26 @@ static struct load *load_of(const struct exchange *exchange)
 }
 
 /* Limits are shared out evenly, as loops share nothing. */
-static enum problem admit(struct exchange *exchange)
+static enum problem check_limit(struct exchanges *all, const struct route_hit *hit,
+                                struct load **ret_load)
 {
-    struct exchanges *all = exchange->all;
     unsigned loops = all->wiring.loop_count;
-    uint32_t max = exchange->hit.rule->in_flight_max;
-    struct load *load = loads_get(&all->loads, load_key(&exchange->hit));
+    uint32_t max = hit->rule->in_flight_max;
+    struct load *load = loads_get(&all->loads, load_key(hit));
 
+    *ret_load = load;
     if (!load)
         return PROBLEM_OVERLOADED;
-    if (max > 0 && load->in_flight >= (max + loops - 1) / loops)
-        return PROBLEM_LIMITED;
+    return max > 0 && load->in_flight >= (max + loops - 1) / loops ? PROBLEM_LIMITED : PROBLEM_NONE;
+}
+
+static enum problem admit(struct exchange *exchange)
+{
+    struct load *load;
+    enum problem problem = check_limit(exchange->all, &exchange->hit, &load);
+
+    if (problem)
+        return problem;
     load->in_flight++;
     exchange->load = load->key;
     return PROBLEM_NONE;
@@ -613,6 +622,7 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
     struct planner *planner = &all->planner;
     struct origin origin;
     struct plan plan;
+    struct load *load;
     struct exchange *exchange;
     enum problem problem;
 
@@ -621,6 +631,8 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
                                          &planner->scratch, &origin) < 0)
         return true; /* judged when it is complete */
     problem = planner_match(planner, all->view.table, request, origin.host, &plan);
+    if (!problem)
+        problem = check_limit(all, &plan.hit, &load);
     if (!problem && !nats_lanes_connected(all->wiring.nats))
         problem = PROBLEM_NATS_DOWN;
     if (!problem && !request->chunked &&

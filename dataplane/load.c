@@ -13,12 +13,12 @@
 enum {
     BITS = 14,
     SIZE = 1 << BITS,
-    REPLY_BYTES_FIRST = 4096, /* until something is known */
-    REPLY_DECAY = 64,         /* replies, in which the excess shrinks to a third */
-    OWED_MAX = 1024 * 1024,   /* more than a worker that keeps up owes, bodies apart; a server
-                               * stalls from 48 MB on, of all loops and pods together */
-    GIVEN_UP_MAX = 64 * 1024 * 1024, /* a server keeps no more for a worker */
-    GIVEN_UP_DECAY = 16,
+    REPLY_BYTES_FIRST = 4096,    /* until something is known */
+    REPLY_DECAY = 64,            /* replies, in which the excess shrinks to a third */
+    OWED_MAX = 1024 * 1024,      /* more than a worker that keeps up owes, bodies apart; a server
+                                  * stalls from 48 MB on, of all loops and pods together */
+    GIVEN_UP_MAX = 2 * OWED_MAX, /* so that it can be paid back */
+    PAID_BACK = 32,              /* an answered byte pays one in so many */
 };
 
 static_assert(LOADS_MAX == SIZE / 4 * 3, "searches stay short");
@@ -94,6 +94,11 @@ struct load *loads_get(struct loads *loads, uint64_t key)
 
 /* ---- what it owes ---- */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 void load_sent(struct load *load, uint32_t bytes)
 {
     load->unanswered += bytes;
@@ -108,9 +113,9 @@ void load_ended(struct load *load, uint32_t bytes)
 void load_answered(struct load *load, uint32_t bytes, size_t reply_bytes)
 {
     load_ended(load, bytes);
-    load->given_up -= (load->given_up + GIVEN_UP_DECAY - 1) / GIVEN_UP_DECAY;
+    load->given_up -= least(load->given_up, (bytes + PAID_BACK - 1) / PAID_BACK);
     if (reply_bytes >= load->reply_bytes)
-        load->reply_bytes = (uint32_t)(reply_bytes < UINT32_MAX ? reply_bytes : UINT32_MAX);
+        load->reply_bytes = (uint32_t)least(reply_bytes, UINT32_MAX);
     else
         load->reply_bytes -= (load->reply_bytes - (uint32_t)reply_bytes) / REPLY_DECAY;
 }
@@ -118,8 +123,7 @@ void load_answered(struct load *load, uint32_t bytes, size_t reply_bytes)
 void load_given_up(struct load *load, uint32_t bytes)
 {
     load_ended(load, bytes);
-    if (load->given_up < GIVEN_UP_MAX)
-        load->given_up += bytes;
+    load->given_up = least(load->given_up + bytes, GIVEN_UP_MAX);
 }
 
 bool load_is_stuck(const struct load *load)

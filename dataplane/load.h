@@ -9,8 +9,9 @@
  * what has to be kept free for the next ones.
  *
  * What a rule owes are the bytes published for which no reply came. Those of requests that were
- * given up still lie at NATS when its worker is stuck, and nobody says when they are gone; so each
- * later reply takes off a part of them.
+ * given up still lie at NATS when a worker of it is stuck, and nobody says when they are gone; so
+ * each reply takes off a small part of what its request had. Thus they add up also where one worker
+ * of several is stuck, and not where one request in a hundred takes too long.
  */
 #ifndef DATAPLANE_LOAD_H
 #define DATAPLANE_LOAD_H

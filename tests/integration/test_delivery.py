@@ -240,6 +240,9 @@ def test_a_rule_at_its_limit_answers_429_at_once_and_others_go_on(files_stack, o
         refused = one_loop.get("/limited")
         assert reason(refused) == (429, "limited")
         assert refused.headers["Retry-After"] == "1"
+        with socket.create_connection(one_loop.address.split(":")) as s:  # before a body is sent
+            s.sendall(b"GET /limited HTTP/1.1\r\nHost: any.test\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+            assert s.recv(4096).startswith(b"HTTP/1.1 429 ")
         assert one_loop.get("/free").text == "free"
 
         # A change of another Route, and of this one, changes nothing in what is counted.
@@ -257,7 +260,7 @@ def test_a_rule_at_its_limit_answers_429_at_once_and_others_go_on(files_stack, o
         eventually(lambda: len(held.replies) == 1)
         held.release()
         assert again.result(PATIENCE_S).text == "done"
-    assert one_loop.metric("metropolis_problems_total", reason="limited") == 3
+    assert one_loop.metric("metropolis_problems_total", reason="limited") == 4
     held.close()
     files_stack.worker.unserve(free)
 
@@ -338,9 +341,10 @@ class Stuck:
         self.socket.close()
 
 
-@pytest.fixture
-def stalling(tmp_path):
-    """A gateway of one loop on a NATS server that stalls publishers, with a stuck worker and a quick one."""
+@pytest.fixture(params=["alone", "one-of-two"])
+def stalling(tmp_path, request):
+    """A gateway of one loop on a NATS server that stalls publishers, with a stuck worker and a quick one.
+    The stuck one is alone on its route, or has a colleague in its queue group."""
     made = SimpleNamespace(monitor=free_port(), routes=tmp_path / "routes")
     made.routes.mkdir()
     made.nats = NatsServer(tmp_path, config=f'http: "127.0.0.1:{made.monitor}"\nwrite_deadline: "120s"').start()
@@ -352,6 +356,8 @@ def stalling(tmp_path):
     made.worker = Worker(made.nats.url)
     made.worker.serve("quick.GET", lambda message: b"quick")
     made.stuck = Stuck(made.nats, "stuck.POST")
+    if request.param == "one-of-two":
+        made.worker.serve("stuck.POST", lambda message: b"")
     eventually(lambda: made.gateway.get("/quick").status_code == 200)
     eventually(lambda: made.gateway.request("POST", "/stuck").status_code == 504)
     yield made
@@ -362,7 +368,7 @@ def stalling(tmp_path):
 
 def fill(stalling):
     """Requests for the stuck worker until the server stalls who publishes to it: from 48 MB (of 64) on."""
-    for _ in range(120):
+    for _ in range(240):
         stalling.gateway.request("POST", "/stuck", content=b"x" * 900_000)
         connections = httpx.get(f"http://127.0.0.1:{stalling.monitor}/connz").json()["connections"]
         if max(connection["pending_bytes"] for connection in connections) > 52_000_000:

@@ -86,14 +86,37 @@ static void a_rule_is_stuck_until_what_it_owes_is_paid_back(void **state)
     }
     assert_true(load_is_stuck(&load));
     for (; load_is_stuck(&load); replies++) {
-        load_sent(&load, 100);
-        load_answered(&load, 100, 1);
+        load_sent(&load, 100000);
+        load_answered(&load, 100000, 1);
     }
-    assert_in_range(replies, 10, 100);
+    assert_in_range(replies, 100, 1000);
     load_sent(&load, 1024 * 1024 + 1); /* or only what is on its way now */
     assert_true(load_is_stuck(&load));
     load_ended(&load, 1024 * 1024 + 1);
     assert_false(load_is_stuck(&load));
+}
+
+/* Of so many requests the last is given up: whether that tells of a stuck worker. */
+static bool stuck_when_one_is_given_up_in(unsigned requests)
+{
+    struct load load = {.reply_bytes = 1};
+
+    for (unsigned i = 1; i < 100000 && !load_is_stuck(&load); i++) {
+        load_sent(&load, 1000);
+        if (i % requests == 0)
+            load_given_up(&load, 1000);
+        else
+            load_answered(&load, 1000, 1);
+    }
+    return load_is_stuck(&load);
+}
+
+static void one_stuck_worker_of_several_is_noticed_and_a_rare_timeout_is_not(void **state)
+{
+    (void)state;
+    assert_true(stuck_when_one_is_given_up_in(2));
+    assert_true(stuck_when_one_is_given_up_in(10));
+    assert_false(stuck_when_one_is_given_up_in(100));
 }
 
 static void a_large_reply_is_expected_again_for_a_while(void **state)
@@ -119,6 +142,7 @@ int main(void)
         cmocka_unit_test(a_load_is_found_again_and_begins_at_nothing),
         cmocka_unit_test(busy_rules_outlive_any_number_of_idle_ones),
         cmocka_unit_test(a_rule_is_stuck_until_what_it_owes_is_paid_back),
+        cmocka_unit_test(one_stuck_worker_of_several_is_noticed_and_a_rare_timeout_is_not),
         cmocka_unit_test(a_large_reply_is_expected_again_for_a_while),
         cmocka_unit_test(more_busy_rules_than_there_is_room_for_are_refused),
     };
