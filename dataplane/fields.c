@@ -46,25 +46,31 @@ static bool transcode(struct str *value, struct arena *scratch)
 }
 
 /* A name that is empty crosses to nobody, and counts as dropped. */
-static bool drop_repeated(const struct http_request *request, struct str name)
+static bool drop_repeated(struct http_header *headers, size_t count, struct str name)
 {
-    size_t count = 0;
+    size_t lines = 0;
 
-    for (size_t i = 0; i < request->header_count; i++)
-        count += str_equal_nocase(request->headers[i].name, name);
-    for (size_t i = 0; count > 1 && i < request->header_count; i++)
-        if (str_equal_nocase(request->headers[i].name, name))
-            request->headers[i].name.len = 0;
-    return count > 1;
+    for (size_t i = 0; i < count; i++)
+        lines += str_equal_nocase(headers[i].name, name);
+    for (size_t i = 0; lines > 1 && i < count; i++)
+        if (str_equal_nocase(headers[i].name, name))
+            headers[i].name.len = 0;
+    return lines > 1;
 }
 
-bool fields_fit(const struct http_request *request, struct arena *scratch)
+struct http_header *fields_fit(const struct http_request *request, struct arena *scratch)
 {
-    bool changed = drop_repeated(request, STR_LIT("range"));
+    size_t count = request->header_count;
+    struct http_header *headers = arena_take_array(scratch, count, sizeof(*headers));
+    bool changed;
 
-    for (size_t i = 0; i < request->header_count; i++) {
-        changed |= untab(&request->headers[i].value, scratch);
-        changed |= transcode(&request->headers[i].value, scratch);
+    if (!headers || count == 0)
+        return NULL;
+    memcpy(headers, request->headers, count * sizeof(*headers));
+    changed = drop_repeated(headers, count, STR_LIT("range"));
+    for (size_t i = 0; i < count; i++) {
+        changed |= untab(&headers[i].value, scratch);
+        changed |= transcode(&headers[i].value, scratch);
     }
-    return changed;
+    return changed ? headers : NULL;
 }

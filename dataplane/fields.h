@@ -9,12 +9,13 @@
 #include "lib/base/arena.h"
 
 /*
- * Changes the fields in place, without changing what they mean:
+ * The request's fields, changed without changing what they mean:
  *   - a tab inside a value becomes a space: both are blank space there (RFC 9110 5.5, 5.6.3);
  *   - a value that is not UTF-8 is taken for ISO-8859-1, what it historically was (RFC 9110 5.5);
  *   - repeated Range lines go: Range may always be ignored (RFC 9110 14.2).
- * True: something changed, it is worth another try. Values borrow scratch afterwards.
+ * A list in scratch, as long as the request's, which stays as it is: it outlives scratch. NULL:
+ * there is nothing to change, another try would not help; or no memory.
  */
-bool fields_fit(const struct http_request *request, struct arena *scratch);
+struct http_header *fields_fit(const struct http_request *request, struct arena *scratch);
 
 #endif

@@ -259,6 +259,7 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         .params = params,
         .trusted = origin->trusted,
     };
+    const struct http_header *headers = request->headers;
     unsigned dropped = 0;
     enum problem problem = collect_params(planner, plan->hit.match, params, &meta.param_count);
 
@@ -266,8 +267,8 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         return problem;
     for (bool second = false;; second = true) {
         buffer_clear(&planner->block, SIZE_MAX);
-        switch (http_request_encode(&meta, request->headers, request->header_count,
-                                    &planner->scratch, &planner->block, &dropped, &plan->detail)) {
+        switch (http_request_encode(&meta, headers, request->header_count, &planner->scratch,
+                                    &planner->block, &dropped, &plan->detail)) {
         case 0:
             planner->fields_dropped += dropped;
             return PROBLEM_NONE;
@@ -278,7 +279,8 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         default:
             break;
         }
-        if (second || !fields_fit(request, &planner->scratch))
+        headers = second ? NULL : fields_fit(request, &planner->scratch);
+        if (!headers)
             return PROBLEM_BAD_FIELD;
     }
 }

@@ -153,6 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     meta.trusted = data[0] & 1;
+    meta.cancel = data[0] & 4 ? STR_LIT("metropolis.cancel.x") : (struct str){0};
     limit = data[0] & 2 ? 400 : 1 << 20; /* some blocks do not fit */
     text = str_after(text, 1);
     meta.path = next_line(&text);
@@ -168,7 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             path |= meta.path.ptr[i] != ' ' && meta.path.ptr[i] != '\t';
         for (size_t i = 0; i < meta.query.len; i++)
             query |= meta.query.ptr[i] != ' ' && meta.query.ptr[i] != '\t';
-        check_block(buffer_view(&out), 10u + path + query, meta.trusted);
+        check_block(buffer_view(&out), 10u + path + query + (meta.cancel.len > 0), meta.trusted);
         require(http_reply_decode(buffer_view(&out), str_make(NULL, 0), &reply) == HTTP_REPLY_OK);
         require(reply.echo && dropped <= count);
     } else {

@@ -89,6 +89,15 @@ static void check_subject(struct str subject)
         abort();
 }
 
+static void check_plan(const struct plan *plan)
+{
+    check_subject(plan->subject);
+    if (plan->hit.rule->codec == ROUTE_CODEC_DEFAULT)
+        check_block(plan->block);
+    else if (plan->block.len || plan->body.ptr[plan->body.len - 1] != '}')
+        abort();
+}
+
 static void plan_request(struct planner *planner, const struct route_table *table,
                          const struct http_request *request)
 {
@@ -97,7 +106,7 @@ static void plan_request(struct planner *planner, const struct route_table *tabl
     struct origin_rules rules = {.resample = true, .sampled_below = 1};
     struct conn conn = {.peer = "192.0.2.1", .peer_length = 9, .address_length = 4};
     struct origin origin;
-    struct plan plan;
+    struct plan plan, again;
     struct str bad;
 
     if (!seeded)
@@ -113,11 +122,18 @@ static void plan_request(struct planner *planner, const struct route_table *tabl
     if (planner_match(planner, table, request, origin.host, &plan) != PROBLEM_NONE ||
         planner_fill(planner, request, &origin, 1, &plan) != PROBLEM_NONE)
         return;
-    check_subject(plan.subject);
-    if (plan.hit.rule->codec == ROUTE_CODEC_DEFAULT)
-        check_block(plan.block);
-    else if (plan.block.len || plan.body.ptr[plan.body.len - 1] != '}')
+    check_plan(&plan);
+
+    /* Once more, as for a retry, which may go to another backend of the rule. */
+    planner_reset(planner);
+    if (origin_read(&conn, request, &rules, &random, &planner->scratch, &origin) < 0 ||
+        planner_recall(planner, request, &plan.hit, &again) != PROBLEM_NONE)
         abort();
+    again.left_ms = 1;
+    again.cancel = STR_LIT("metropolis.cancel.x");
+    if (planner_fill(planner, request, &origin, 1, &again) != PROBLEM_NONE)
+        abort();
+    check_plan(&again);
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)

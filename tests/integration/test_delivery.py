@@ -59,12 +59,14 @@ def test_a_worker_that_comes_within_the_attempts_is_found(files_stack, put):
     put(rule_of(route("late", "/late"), retry={"attempts": 8, "backoff": "20ms"}))
     gateway, retries = files_stack.gateway, counted(files_stack.gateway, "metropolis_retries_total")
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(gateway.get, "/late", headers={"X-Mine": "1"})
+        answer = pool.submit(gateway.get, "/late", headers={"X-Mine": "1", "X-Odd": b"M\xfcller\t1"})
         eventually(lambda: retries() >= 2)
+        for i in range(20):  # others use the loop's memory meanwhile
+            gateway.get(f"/{'other' * i}", headers={"X-Odd": b"\xff" * 9})
         subscription = files_stack.worker.serve("late.GET", lambda message: b"here")
         assert answer.result(PATIENCE_S).text == "here"
     seen = files_stack.worker.seen[-1].headers
-    assert seen["X-Mine"] == "1"
+    assert (seen["X-Mine"], seen["X-Odd"]) == ("1", "Müller 1")
     assert seen["X-Request-Id"] == answer.result().headers["X-Request-Id"]
     assert seen["Traceparent"].split("-")[1] == seen["X-Request-Id"]
     assert int(seen["Metropolis-Timeout-Ms"]) < 30000 - 40  # what is left, after two waits at least
