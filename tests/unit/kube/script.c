@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { GUARD_MS = 20 * 1000 };
+enum { GUARD_MS = 60 * 1000 };
 
 struct script_peer {
     uv_tcp_t tcp;

@@ -11,7 +11,7 @@
 
 #define BLOCK STR_LIT("NATS/1.0\r\nMetropolis-Wire: 1\r\n\r\n")
 
-enum { WAIT_MS = 10000, CALLS_MAX = 4096 };
+enum { WAIT_MS = 30000, CALLS_MAX = 4096 };
 
 struct call {
     struct fixture *fixture;
