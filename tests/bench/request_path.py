@@ -1,5 +1,6 @@
 """What one request costs: CPU against nginx, system calls and allocations, throughput against clients without HTTP."""
 
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -96,17 +97,14 @@ class Counts:
         return struct.unpack(f"{len(self.NAMES)}Q", Path(self.path).read_bytes())
 
 
-def raw_rates(stack, seconds):
-    """Requests per second over the same NATS server to the same worker, 64 in flight, without any HTTP."""
-    go = subprocess.run(
-        ["go-peer", "client", stack.nats.url, "foo.GET", "64", str(seconds)],
-        check=True, capture_output=True, text=True,
-    ).stdout
-    own = subprocess.run(
-        [BUILD / "tests" / "bench" / "bench_nats_client", stack.nats.url, "foo.GET", str(seconds)],
-        check=True, capture_output=True, text=True,
-    ).stdout
-    return int(go) / seconds, float(own.split()[0]) / seconds
+def run_client(argv, seconds):
+    """(requests per second, us of CPU time a request) of a client that prints how many it has done."""
+    before = os.times()
+    out = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    after = os.times()
+    requests = int(out.split()[0])
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return requests / seconds, cpu / requests * 1e6
 
 
 # One read and one write of the client's connection; one more of NATS for all that gathered meanwhile, which at one
@@ -129,18 +127,27 @@ def count_calls(gateway, counts, connections, seconds):
 def bench_throughput(directory, options):
     """Requests per second against raw NATS clients, and what the gateway asks of the system for one."""
     with Stack(directory) as stack:
-        ratios, own_ratios, rates = [], [], []
+        url, pids = url_of(stack.gateway), [stack.gateway.popen.pid]
+        go = ["go-peer", "client", stack.nats.url, "foo.GET", "64", str(options.seconds)]
+        own = [BUILD / "tests" / "bench" / "bench_nats_client", stack.nats.url, "foo.GET", str(options.seconds)]
+        ratios, own_ratios, cpu_ratios, rates = [], [], [], []
         for number in range(options.rounds):
             say(f"throughput, round {number + 1} of {options.rounds}")
-            rates.append(run_wrk(url_of(stack.gateway), 64, options.seconds).rate)
-            go, own = raw_rates(stack, options.seconds)
-            ratios.append(rates[-1] / go)
-            own_ratios.append(rates[-1] / own)
+            before = cpu_s(pids)
+            load = run_wrk(url, 64, options.seconds)
+            took = (cpu_s(pids) - before) / load.requests * 1e6
+            go_rate, go_took = run_client(go, options.seconds)
+            own_rate, _ = run_client(own, options.seconds)
+            rates.append(load.rate)
+            ratios.append(load.rate / go_rate)
+            own_ratios.append(load.rate / own_rate)
+            cpu_ratios.append(took / go_took)
         figures = [
             Figure("gateway / raw nats.go client, 64 in flight", median(ratios), "x", least=0.8,
                    detail=f"{median(rates):.0f} requests/s; {spread(ratios)}"),
             Figure("gateway / raw client of our own, 64 in flight", median(own_ratios), "x",
-                   detail=f"{spread(own_ratios)}; on two cores the load generator takes one of them"),
+                   detail=f"{spread(own_ratios)}; the load generator shares the cores"),
+            Figure("CPU a request, gateway / raw nats.go client", median(cpu_ratios), "x", detail=spread(cpu_ratios)),
         ]
         counts = Counts(stack.directory / "counts")
         gateway = stack.start_gateway("gw-counted", env=counts.env)
