@@ -58,8 +58,10 @@ static void on_synced(void *context)
 {
     struct kube_routes *routes = context;
 
-    if (kube_routes_synced(routes))
-        routes->handler.synced(routes->handler.context);
+    if (!kube_routes_synced(routes))
+        return;
+    kube_status_synced(routes->status);
+    routes->handler.synced(routes->handler.context);
 }
 
 /* A DNS label (RFC 1123), as Kubernetes wants namespaces; so nothing in it needs escaping. */

@@ -9,6 +9,9 @@
  * the newer resourceVersion (numbers, comparable: KEP-5504); the echo of a write then equals what
  * is known and is no news, however it is interleaved with changes by others.
  *
+ * What the first list has brought waits in a backlog behind what changed since, so that after an
+ * upgrade, which may change every Route's status, users still see at once what they do now.
+ *
  * Writes start a moment after they were asked for: Accepted and Programmed of one change mostly
  * become one write, and the table goes first. After a failure the whole queue pauses, and the Route
  * that failed goes to its end. But what is forbidden (403) is so in one namespace, whose Routes
@@ -61,6 +64,7 @@ struct entry {
     uint64_t stored_digest;
     struct status_memory stored;
     bool was_aside;
+    bool is_old;        /* of the first list; neither changed nor written since */
     unsigned notices;   /* what people will be told when what was sent is stored */
     uint64_t wanted_ns; /* since when, unless SETTLED */
 
@@ -73,7 +77,8 @@ struct kube_status {
     struct kube_notices *notices;
     uv_timer_t timer; /* runs while the queue waits for its turn */
     struct map entries;
-    struct entry_queue queue, aside;
+    struct entry_queue queue, backlog, aside;
+    bool synced;
     uint64_t aside_due_ms;
     size_t in_flight;
     bool (*may_write)(void *context);
@@ -98,7 +103,7 @@ static void schedule(struct kube_status *status, uint64_t wait_ms)
         uv_timer_start(&status->timer, on_turn, wait_ms, 0);
 }
 
-static void enqueue(struct entry_queue *queue, struct entry *entry)
+static void enqueue_in(struct entry_queue *queue, struct entry *entry)
 {
     assert(entry->state != ENTRY_QUEUED && entry->wanted);
     entry->state = ENTRY_QUEUED;
@@ -111,6 +116,11 @@ static void enqueue(struct entry_queue *queue, struct entry *entry)
         queue->first = entry;
     queue->last = entry;
     queue->count++;
+}
+
+static void enqueue(struct entry *entry)
+{
+    enqueue_in(entry->is_old ? &entry->status->backlog : &entry->status->queue, entry);
 }
 
 /* To SETTLED, still wanted. */
@@ -138,7 +148,7 @@ static void try_aside(struct kube_status *status, size_t count)
         struct entry *entry = status->aside.first;
 
         dequeue(entry);
-        enqueue(&status->queue, entry);
+        enqueue(entry);
     }
 }
 
@@ -146,7 +156,7 @@ static void set_aside(struct kube_status *status, struct entry *entry)
 {
     if (!status->aside.first)
         status->aside_due_ms = uv_now(status->timer.loop) + ASIDE_MS;
-    enqueue(&status->aside, entry);
+    enqueue_in(&status->aside, entry);
     entry->was_aside = true;
 }
 
@@ -191,6 +201,7 @@ static struct entry *entry_new(struct kube_status *status, const struct kube_obj
     if (!entry)
         return NULL;
     entry->status = status;
+    entry->is_old = !status->synced;
     memcpy(entry->text, key.ptr, key.len);
     memcpy(entry->text + key.len, route->uid.ptr, route->uid.len);
     entry->namespace_name = str_make(entry->text, route->namespace_name.len);
@@ -235,6 +246,8 @@ bool kube_status_observe(struct kube_status *status, const struct kube_object *r
         entry = NULL;
     }
     news = !entry || entry->generation != route->generation;
+    if (entry && news)
+        entry->is_old = false;
     if (!entry)
         entry = entry_new(status, route);
     if (!entry)
@@ -246,6 +259,11 @@ bool kube_status_observe(struct kube_status *status, const struct kube_object *r
         news = news || entry->state != ENTRY_WRITING || digest != entry->sent_digest;
     remember(entry, &doc, digest, version);
     return news;
+}
+
+void kube_status_synced(struct kube_status *status)
+{
+    status->synced = true;
 }
 
 void kube_status_forget(struct kube_status *status, struct str namespace_name, struct str name)
@@ -291,6 +309,7 @@ static void on_written(struct entry *entry, const struct kube_response *response
 
     status->counters.written++;
     status->pause_ms = 0;
+    entry->is_old = false;
     set_trouble(status, entry, 0, "");
     if (entry->was_aside)
         try_aside(status, status->aside.count);
@@ -309,7 +328,7 @@ static void on_written(struct entry *entry, const struct kube_response *response
         metrics_histogram_add(&status->times, uv_hrtime() - entry->wanted_ns);
         settle(entry);
     } else {
-        enqueue(&status->queue, entry);
+        enqueue(entry);
     }
 }
 
@@ -346,7 +365,7 @@ static void on_done(void *context, const struct kube_response *response)
         set_trouble(status, entry, response->error ? response->error : response->status,
                     response->message);
         status->counters.retried++;
-        enqueue(&status->queue, entry);
+        enqueue(entry);
         pause_queue(status, response->retry_after_ms);
     }
     schedule(status, 0);
@@ -400,9 +419,11 @@ static void on_turn(uv_timer_t *timer)
         try_aside(status, ASIDE_TRIES);
         status->aside_due_ms = now_ms + ASIDE_MS;
     }
-    while (status->queue.first && status->in_flight < IN_FLIGHT_MAX) {
-        struct entry *entry = status->queue.first;
+    while (status->in_flight < IN_FLIGHT_MAX) {
+        struct entry *entry = status->queue.first ? status->queue.first : status->backlog.first;
 
+        if (!entry)
+            break;
         if (entry->wanted_digest == entry->stored_digest) { /* it has come to be, meanwhile */
             status->counters.unchanged++;
             settle(entry);
@@ -446,7 +467,10 @@ static void sink_write(void *context, struct str namespace_name, struct str name
     if (entry->state == ENTRY_SETTLED) {
         entry->wanted_ns = uv_hrtime();
         status->counters.added++;
-        enqueue(&status->queue, entry);
+        enqueue(entry);
+    } else if (entry->state == ENTRY_QUEUED && entry->queue == &status->backlog && !entry->is_old) {
+        dequeue(entry);
+        enqueue(entry);
     }
     if (entry->state == ENTRY_QUEUED)
         schedule(status, GATHER_MS);
@@ -507,10 +531,15 @@ void kube_status_guard(struct kube_status *status, bool (*may_write)(void *conte
     status->may_write_context = context;
 }
 
+static size_t count_waiting(const struct kube_status *status)
+{
+    return status->queue.count + status->backlog.count + status->aside.count;
+}
+
 void kube_status_drop(struct kube_status *status)
 {
     for (struct map_node *node = map_next(&status->entries, NULL);
-         node && (status->queue.first || status->aside.first || status->in_flight);
+         node && (count_waiting(status) || status->in_flight);
          node = map_next(&status->entries, node))
         settle(MAP_ELEMENT(node, struct entry, node));
 }
@@ -524,7 +553,7 @@ void kube_status_count(const struct kube_status *status, struct kube_status_coun
 {
     *ret_counters = status->counters;
     ret_counters->in_flight = status->in_flight;
-    ret_counters->waiting = status->queue.count + status->aside.count;
+    ret_counters->waiting = count_waiting(status);
 }
 
 const struct metrics_histogram *kube_status_times(const struct kube_status *status)

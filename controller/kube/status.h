@@ -36,6 +36,8 @@ struct status_sink kube_status_sink(struct kube_status *status);
  * merely the echo of a write of ours.
  */
 bool kube_status_observe(struct kube_status *status, const struct kube_object *route);
+/* The first list is complete: what comes from now on goes first. */
+void kube_status_synced(struct kube_status *status);
 /* The Route is gone, and what waits for it. */
 void kube_status_forget(struct kube_status *status, struct str namespace_name, struct str name);
 

@@ -140,7 +140,7 @@ def test_an_authority_that_is_replaced_in_its_file_is_trusted_at_once(tmp_path, 
     controller = start(tmp_path / "kubeconfig")
     eventually(lambda: "certificate" in controller.get_admin("/readyz").text)
     authority.write_text(good)
-    eventually(controller.ready, 20)  # not only when what was read is a minute old
+    eventually(controller.ready, 40)  # not only when what was read is a minute old
     works(kubectl, "trusted")
 
 

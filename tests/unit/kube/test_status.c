@@ -271,6 +271,33 @@ static void test_a_forbidden_namespace_holds_up_nobody_else(void **state)
     stop(&f);
 }
 
+static void test_what_changes_now_goes_before_what_the_first_list_brought(void **state)
+{
+    static const struct script_step answers = {"PATCH", "200 OK", NULL, "{}", SCRIPT_ENDS};
+    static const char changed[] =
+        "{\"metadata\":{\"namespace\":\"shop\",\"name\":\"r9\",\"uid\":\"u\","
+        "\"resourceVersion\":\"2\",\"generation\":2}}";
+    struct route_status status = wanted("Changed", 2);
+    struct script_step steps[11];
+    struct fixture f;
+
+    (void)state;
+    for (size_t i = 0; i < 11; i++)
+        steps[i] = answers;
+    start(&f, steps, 11);
+    write_many(&f, 0, 10);
+    kube_status_synced(f.status);
+    write_many(&f, 10, 1); /* new */
+    observe(&f, changed);
+    f.sink.write(f.sink.context, STR_LIT("shop"), STR_LIT("r9"), STR_LIT("u"), &status);
+    run_until_settled(&f, 11);
+    for (size_t i = 8; i < 11; i++) { /* after the first that may be under way at once */
+        assert_null(strstr(f.script.requests[i], "routes/r9/"));
+        assert_null(strstr(f.script.requests[i], "routes/r10/"));
+    }
+    stop(&f);
+}
+
 static void test_many_failures_at_once_make_one_pause(void **state)
 {
     static const struct script_step fails = {"PATCH", "500 Internal Server Error", NULL, "",
@@ -389,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_few_are_under_way_at_once),
         cmocka_unit_test(test_a_pause_for_a_lost_connection_ends_when_the_watch_hears_again),
         cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
+        cmocka_unit_test(test_what_changes_now_goes_before_what_the_first_list_brought),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),
         cmocka_unit_test(test_whoever_does_not_lead_any_more_writes_nothing),
