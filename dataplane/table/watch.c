@@ -321,11 +321,15 @@ static bool has_header(natsMsg *message, const char *name, const char **ret_valu
     return natsMsgHeader_Get(message, name, ret_value) == NATS_OK;
 }
 
-/* A write without a value: by a key's deletion, or a marker that the server left. */
+/* A write without a value: by a key's deletion, or a marker that the server left. The library
+ * copies all headers when it is asked for one, which took a fifth of the time to read a table: so
+ * only when there is no value. */
 static bool is_deletion(natsMsg *message)
 {
     const char *value;
 
+    if (natsMsg_GetDataLength(message) > 0)
+        return false;
     if (has_header(message, "KV-Operation", &value))
         return strcmp(value, "PUT") != 0;
     return has_header(message, "Nats-Marker-Reason", &value);
