@@ -175,6 +175,27 @@ static void a_spare_connection_goes_when_nobody_wants_it(void **state)
     RUN_UNTIL(&fixture->loop, count(fixture).connections == 2);
 }
 
+static void a_lost_server_fails_what_is_in_flight_and_all_connections_come_back(void **state)
+{
+    struct lanes_fixture *fixture = *state;
+
+    assert_true(ask(fixture, 1, 7, true) >= 0);
+    RUN_UNTIL(&fixture->loop, count(fixture).connections == 2);
+    assert_true(ask(fixture, BUDGET, 7, true) >= 0);
+    RUN_UNTIL(&fixture->loop, fixture->worker.seen == 2);
+    test_server_kill(&fixture->server);
+    RUN_UNTIL(&fixture->loop, fixture->failures == 2);
+    assert_int_equal(count(fixture).reserved_bytes, 0);
+    RUN_UNTIL(&fixture->loop, count(fixture).connections == 0);
+    assert_int_equal(ask(fixture, 1, 7, true), -ENOTCONN);
+    assert_int_equal(ask(fixture, 1, 1, false), -ENOTCONN);
+    test_server_restart(&fixture->server);
+    /* The spare one is wanted for so long only; a request wants it anew. */
+    RUN_UNTIL(&fixture->loop, nats_lanes_connected(fixture->lanes));
+    RUN_UNTIL(&fixture->loop, ask(fixture, 1, 7, true) >= 0 && count(fixture).connections == 2);
+    fixture->failures = 0; /* tear_down closes */
+}
+
 static void closing_fails_what_is_in_flight_on_every_connection(void **state)
 {
     struct lanes_fixture *fixture = *state;
@@ -199,6 +220,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_spare_connection_goes_when_nobody_wants_it, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_lost_server_fails_what_is_in_flight_and_all_connections_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(closing_fails_what_is_in_flight_on_every_connection, set_up,
                                         tear_down),
     };
