@@ -31,7 +31,8 @@ cgroup_version() {
     [ "$(stat -f -c %T /sys/fs/cgroup 2>/dev/null)" = cgroup2fs ] && echo 2 || echo 1
 }
 
-# Our top in each hierarchy: version 2 has one, version 1 one per controller.
+# Our top in each hierarchy: version 2 has one, version 1 one per controller, and beside them there
+# may be one of version 2 without controllers, in which runc makes cgroups too.
 cgroup_tops() {
     local dir name
     name=$(cgroup_name)
@@ -40,7 +41,7 @@ cgroup_tops() {
         return
     fi
     for dir in /sys/fs/cgroup/*; do
-        [ -h "$dir" ] || [ -f "$dir/cgroup.controllers" ] || [ ! -f "$dir/cgroup.procs" ] || echo "$dir/$name"
+        [ -h "$dir" ] || [ ! -f "$dir/cgroup.procs" ] || echo "$dir/$name"
     done
 }
 
@@ -282,7 +283,10 @@ start_forward() {
 load_images() {
     local archive
     for archive; do
-        "${inside[@]}" "$containerd/ctr" --namespace k8s.io images import "$archive" >/dev/null
+        "${inside[@]}" "$containerd/ctr" --namespace k8s.io images import "$archive" >load.log 2>&1 || {
+            tail -n 5 load.log >&2
+            die "the node did not take $archive"
+        }
     done
 }
 

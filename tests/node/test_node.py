@@ -14,6 +14,8 @@ import yaml
 from harness import eventually, route
 from whole_node import CHART, VALUES
 
+UPGRADED = {**VALUES, "gatewayDefaults": {**VALUES["gatewayDefaults"], "podAnnotations": {"upgraded": "once"}}}
+
 
 def conditions(node):
     """Of each Route: whether it is Programmed, and the version of the object."""
@@ -49,9 +51,9 @@ def test_the_example_answers_in_three_steps(release):
 
 def test_every_pod_runs_as_the_restricted_standard_wants_it(release):
     """The namespace enforces it, so a Pod that does not would not be there: all of them are."""
-    for component, count in (("gateway", 2), ("nats", 1), ("controller", None)):
+    for component, count in (("gateway", 2), ("nats", 1), ("controller", 2)):
         pods = release.pods(component)
-        assert pods and count in (None, len(pods))
+        assert len(pods) == count
         for pod in pods.values():
             assert pod["status"]["phase"] == "Running"
             assert sum(c["restartCount"] for c in pod["status"]["containerStatuses"]) == 0
@@ -66,10 +68,8 @@ def test_helm_test_passes(release):
 
 def test_a_rolling_upgrade_of_the_gateway_under_load_loses_nothing(release):
     before = release.pods("gateway")
-    values = {"gatewayDefaults": {**VALUES["gatewayDefaults"], "podAnnotations": {"upgraded": "once"}}, **{
-        key: value for key, value in VALUES.items() if key != "gatewayDefaults"}}
     with release.load() as load:
-        release.helm("upgrade", "metropolis", CHART, values=values)
+        release.helm("upgrade", "metropolis", CHART, values=UPGRADED)
         rolled_out(release, "gateway-default", 2, before)
     assert_nothing_lost(load, at_least=1000)
     assert load["connections"] > 8, "no connection was moved to another pod"
@@ -92,15 +92,36 @@ def test_scaling_under_load_keeps_every_route_programmed_and_writes_no_status(re
     release.kubectl("delete", "routes.metropolis.dev", *(name for name in before if name.startswith("scale-")))
 
 
-def test_a_deleted_controller_is_replaced_and_gateways_serve_meanwhile(release):
-    before = release.pods("controller")
+def leader(node):
+    """The pod that leads, and its process: the Lease's holder."""
+    lease = json.loads(node.kubectl("get", "lease", "metropolis-controller", "--output", "json").stdout)
+    holder = lease["spec"].get("holderIdentity", "")
+    return next((name for name in node.pods("controller") if holder.startswith(name)), None), holder
+
+
+def test_a_killed_leader_is_followed_by_the_other_replica_while_gateways_serve(release):
+    assert len(release.pods("controller")) == 2
+    name, holder = eventually(lambda: leader(release) if leader(release)[0] else None)
     with release.load() as load:
-        release.kubectl("delete", "pod", "--grace-period=0", "--force", *before)
+        release.kill(name, "metropolis-controller")
         release.kubectl.apply(route("after", "/after", subject="foo.GET"))
         release.kubectl("wait", "--for=condition=Programmed", "route.metropolis.dev/after", "--timeout=90s")
-        rolled_out(release, "controller", len(before), before)
+        assert leader(release)[1] not in ("", holder)
     assert_nothing_lost(load, at_least=100)
     assert release.curl(f"http://{release.service('metropolis-gateway-default')}/after?data=abc") == "cba"
+    release.kubectl("delete", "route.metropolis.dev/after")
+
+
+def test_a_rollout_of_controllers_hands_over_without_a_pause(release):
+    """The Lease is given back: nobody waits the 15 s after which it would be taken."""
+    before = release.pods("controller")
+    release.kubectl("rollout", "restart", "deployment/metropolis-controller")
+    rolled_out(release, "controller", 2, before)
+    began = time.monotonic()
+    eventually(lambda: leader(release)[0])
+    release.kubectl.apply(route("after", "/after", subject="foo.GET"))
+    release.kubectl("wait", "--for=condition=Programmed", "route.metropolis.dev/after", "--timeout=60s")
+    assert time.monotonic() - began < 14
     release.kubectl("delete", "route.metropolis.dev/after")
 
 
@@ -118,7 +139,7 @@ def test_helm_upgrade_upgrades_the_route_type(release, tmp_path):
     refused = release.kubectl.apply(coloured, check=False)
     assert refused.returncode != 0 and "colour" in refused.stderr
     with release.load() as load:
-        release.helm("upgrade", "metropolis", chart, "--wait", "--timeout", "3m", values=VALUES)
+        release.helm("upgrade", "metropolis", chart, "--wait", "--timeout", "3m", values=UPGRADED)
         eventually(lambda: release.kubectl.apply(coloured, check=False).returncode == 0, every_s=0.5)
         assert release.kubectl.route("coloured")["spec"]["colour"] == "red"
         # The programs are the same: a field that they do not know is never half applied.
@@ -126,7 +147,7 @@ def test_helm_upgrade_upgrades_the_route_type(release, tmp_path):
         assert refused[0] == "False" and "colour" in refused[2]
     assert conditions(release)["foo"] == before["foo"]
     assert_nothing_lost(load, at_least=100)
-    release.helm("upgrade", "metropolis", CHART, "--wait", "--timeout", "3m", values=VALUES)
+    release.helm("upgrade", "metropolis", CHART, "--wait", "--timeout", "3m", values=UPGRADED)
     release.kubectl("delete", "route.metropolis.dev/coloured")
 
 

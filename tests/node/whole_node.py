@@ -71,6 +71,16 @@ class Node:
                                         "--output", "json").stdout)["items"]
         return {p["metadata"]["name"]: p for p in found if "deletionTimestamp" not in p["metadata"]}
 
+    def kill(self, pod, program):
+        """kill -9 of the program in that Pod, which its kernel alone knows by the Pod's name."""
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (f"HOSTNAME={pod}" in (path / "environ").read_text(errors="replace").split("\0")
+                        and (path / "cmdline").read_text().split("\0")[0].endswith(program)):
+                    os.kill(int(path.name), signal.SIGKILL)
+                    return
+        raise AssertionError(f"no process {program} of {pod}")
+
     @contextlib.contextmanager
     def load(self, path="/foo?data=asdf", wanted="fdsa"):
         """Requests go on during the block; yields the dictionary that holds their result after it."""
