@@ -52,17 +52,15 @@ def test_no_status_is_written_without_a_change_of_a_condition(stack, kubectl):
     assert settle(stack) - before == written
 
 
-def test_more_and_fewer_pods_write_no_status(own_stack, kubectl):
+def test_more_and_fewer_pods_write_no_status(stack, kubectl):
     kubectl.apply(*[new(f"scaled-{i}") for i in range(20)])
     eventually(lambda: all_programmed(kubectl))
-    before = settle(own_stack)
-    more = Gateway(own_stack.directory, own_stack.nats.url, "gw-more").start()
-    own_stack.gateways.append(more)
-    more.wait_ready()
-    eventually(lambda: own_stack.controller.metric("metropolis_controller_pods_live") == 3)
-    more.stop()
-    eventually(lambda: own_stack.controller.metric("metropolis_controller_pods_live") == 2)
-    assert settle(own_stack) == before
+    before = settle(stack)
+    with Gateway(stack.directory, stack.nats.url, "gw-more") as more:
+        more.wait_ready()
+        eventually(lambda: stack.controller.metric("metropolis_controller_pods_live") == 3)
+    eventually(lambda: stack.controller.metric("metropolis_controller_pods_live") == 2)
+    assert settle(stack) == before
     assert all_programmed(kubectl)
 
 
@@ -101,11 +99,11 @@ class OldPod:
         worker.run(worker.client.flush())
 
 
-def test_a_pod_that_rejects_a_route_is_named_with_its_reason(own_stack, kubectl):
+def test_a_pod_that_rejects_a_route_is_named_with_its_reason(stack, kubectl):
     kubectl.apply(new("rejected"), new("other"))
     eventually(lambda: all_programmed(kubectl))
     revision = kubectl.route("rejected")["status"]["gateways"]["revision"]
-    old = OldPod(own_stack, "gw-old")
+    old = OldPod(stack, "gw-old")
     old.ack([{"key": f"route.{kubectl.namespace}.rejected", "seq": revision, "reason": "unknown field: future"}])
     eventually(lambda: kubectl.condition("rejected", "Programmed")[:2] == ("False", "RejectedByGateway"))
     assert "gw-old" in kubectl.condition("rejected", "Programmed")[2]
