@@ -377,10 +377,13 @@ static int64_t now_unix_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
+/* The library copies all headers when it is asked for one: so only when there is no value. */
 static bool is_deletion(natsMsg *message)
 {
     const char *operation = NULL;
 
+    if (natsMsg_GetDataLength(message) > 0)
+        return false;
     return natsMsgHeader_Get(message, "KV-Operation", &operation) == NATS_OK && operation &&
            (strcmp(operation, "DEL") == 0 || strcmp(operation, "PURGE") == 0);
 }
