@@ -114,6 +114,7 @@ node_obstacles() {
     fi
     unshare --net sh -c 'ip link add name one type bridge && ip link add name two type veth' 2>/dev/null ||
         echo "CAP_NET_ADMIN, and a kernel with bridge and veth"
+    [ -e /proc/sys/net/bridge ] || modprobe br_netfilter 2>/dev/null || echo "a kernel with br_netfilter"
     unshare --net nft add table ip metropolis 2>/dev/null || echo "a kernel with nftables"
     if ! cgroup_make 2>/dev/null; then
         echo "/sys/fs/cgroup, writable, with the controllers cpu, cpuset, memory and pids for cgroups of ours"
