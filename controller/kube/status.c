@@ -38,6 +38,7 @@ enum {
     PAUSE_FIRST_MS = 500,
     PAUSE_MOST_MS = 30 * 1000,
     PAUSE_RETRY_AFTER_MOST_MS = 2 * 60 * 1000,
+    GUARD_MS = 500,
     ASIDE_MS = 5 * 1000,
     ASIDE_TRIES = 50, /* at once */
 };
@@ -101,6 +102,11 @@ static void schedule(struct kube_status *status, uint64_t wait_ms)
     if (!uv_is_active((uv_handle_t *)&status->timer) ||
         uv_timer_get_due_in(&status->timer) > wait_ms)
         uv_timer_start(&status->timer, on_turn, wait_ms, 0);
+}
+
+static size_t count_waiting(const struct kube_status *status)
+{
+    return status->queue.count + status->backlog.count + status->aside.count;
 }
 
 static void enqueue_in(struct entry_queue *queue, struct entry *entry)
@@ -413,8 +419,11 @@ static void on_turn(uv_timer_t *timer)
     uint64_t now_ms = uv_now(timer->loop);
 
     status->paused = false;
-    if (!status->may_write(status->may_write_context))
+    if (!status->may_write(status->may_write_context)) {
+        if (count_waiting(status)) /* until we may, or they are dropped */
+            schedule(status, GUARD_MS);
         return;
+    }
     if (status->aside.first && status->aside_due_ms <= now_ms) {
         try_aside(status, ASIDE_TRIES);
         status->aside_due_ms = now_ms + ASIDE_MS;
@@ -529,11 +538,6 @@ void kube_status_guard(struct kube_status *status, bool (*may_write)(void *conte
 {
     status->may_write = may_write;
     status->may_write_context = context;
-}
-
-static size_t count_waiting(const struct kube_status *status)
-{
-    return status->queue.count + status->backlog.count + status->aside.count;
 }
 
 void kube_status_drop(struct kube_status *status)

@@ -20,11 +20,13 @@
 #define SECOND_NS 1000000000ull
 #define LAG_SHOWN_NS (1 * SECOND_NS)
 #define REFRESH_NS (5 * SECOND_NS)
-#define RETELL_NS                                                                  \
-    (30 * SECOND_NS) /* two who write the same statuses shall not chase each other \
-                      */
+#define RETELL_NS (30 * SECOND_NS)
 
-enum { REFRESH_ITEMS_MAX = 64 };
+enum {
+    REFRESH_ITEMS_MAX = 64,
+    RETELL_DOUBLINGS =
+        7, /* to an hour: two who write the same statuses shall not chase each other */
+};
 
 /* ---- lists ---- */
 
@@ -63,6 +65,11 @@ static struct item *of_fresh(struct link *link)
     return (struct item *)((char *)link - offsetof(struct item, fresh));
 }
 
+static struct item *of_again(struct link *link)
+{
+    return (struct item *)((char *)link - offsetof(struct item, again));
+}
+
 /* ---- life ---- */
 
 struct programmed *programmed_new(const struct programmed_gateway *gateways, unsigned count,
@@ -74,6 +81,7 @@ struct programmed *programmed_new(const struct programmed_gateway *gateways, uns
         return NULL;
     programmed->sink = *sink;
     link_init(&programmed->fresh);
+    link_init(&programmed->again);
     map_init(&programmed->items);
     programmed->gateways = calloc(count, sizeof(struct gateway));
     for (unsigned i = 0; programmed->gateways && i < count; i++) {
@@ -108,6 +116,7 @@ static void drop_item(struct programmed *programmed, struct item *item)
         programmed->gateways[item->gateway].counts[item->phase]--;
     link_remove(&item->turn);
     link_remove(&item->fresh);
+    link_remove(&item->again);
     map_remove(&programmed->items, &item->node);
     free_item(item);
 }
@@ -148,6 +157,7 @@ static struct item *add_item(struct programmed *programmed, struct str key,
         return NULL;
     link_init(&item->turn);
     link_init(&item->fresh);
+    link_init(&item->again);
     item->gateway = -1;
     item->generation = item->serving = item->written = item->programmed = -1;
     item->key = strndup(key.ptr, key.len);
@@ -420,8 +430,27 @@ void programmed_lead(struct programmed *programmed, bool leads, uint64_t now_ns)
         item->seen_ns = now_ns;
         item->timed = false;
         link_remove(&item->fresh);
+        link_remove(&item->again);
         settle(programmed, item, now_ns);
     }
+}
+
+/* In order of retell_ns; the place is nearly always the end. */
+static void tell_later(struct programmed *programmed, struct item *item)
+{
+    struct link *place = programmed->again.previous;
+
+    while (place != &programmed->again && of_again(place)->retell_ns > item->retell_ns)
+        place = place->previous;
+    link_add_after(place, &item->again);
+}
+
+static void tell_again(struct programmed *programmed, struct item *item, uint64_t now_ns)
+{
+    link_remove(&item->again);
+    item->retell_ns = now_ns + (RETELL_NS << item->retells);
+    item->emitted = 0;
+    emit(programmed, item, now_ns);
 }
 
 void programmed_stored(struct programmed *programmed, struct str namespace_name, struct str name,
@@ -437,9 +466,10 @@ void programmed_stored(struct programmed *programmed, struct str namespace_name,
         remember(item, memory);
         settle(programmed, item, now_ns);
     } else if (link_alone(&item->fresh) && now_ns >= item->retell_ns) {
-        item->retell_ns = now_ns + RETELL_NS;
-        item->emitted = 0;
-        emit(programmed, item, now_ns);
+        item->retells = 0;
+        tell_again(programmed, item, now_ns);
+    } else if (link_alone(&item->again)) {
+        tell_later(programmed, item);
     }
 }
 
@@ -519,6 +549,8 @@ uint64_t programmed_next_ns(const struct programmed *programmed)
 
     if (!link_alone(&programmed->fresh))
         next_ns = of_fresh(programmed->fresh.next)->seen_ns + LAG_SHOWN_NS;
+    if (!link_alone(&programmed->again) && of_again(programmed->again.next)->retell_ns < next_ns)
+        next_ns = of_again(programmed->again.next)->retell_ns;
     for (unsigned i = 0; i < programmed->gateway_count; i++) {
         const struct gateway *gateway = &programmed->gateways[i];
 
@@ -556,6 +588,14 @@ void programmed_tick(struct programmed *programmed, uint64_t now_ns)
         if (item->seen_ns + LAG_SHOWN_NS > now_ns)
             break;
         emit(programmed, item, now_ns);
+    }
+    for (int i = 0; i < REFRESH_ITEMS_MAX && !link_alone(&programmed->again); i++) {
+        struct item *item = of_again(programmed->again.next);
+
+        if (item->retell_ns > now_ns)
+            break;
+        item->retells += item->retells < RETELL_DOUBLINGS;
+        tell_again(programmed, item, now_ns);
     }
     if (programmed->refresh_ns > now_ns)
         return;

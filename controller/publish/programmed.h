@@ -30,8 +30,9 @@ void programmed_free(struct programmed *programmed);
 /* Whether to tell the sink; at first not. To begin forgets what was told and written before. */
 void programmed_lead(struct programmed *programmed, bool leads, uint64_t now_ns);
 /*
- * What is stored as this Route's status is not what the sink was told. A leader tells it again, now
- * and then; a standby keeps what it says of Programmed, which the next leader must not lower.
+ * What is stored as this Route's status is not what the sink was told. A leader tells it again,
+ * at once, or later if it has just done so; a standby keeps what it says of Programmed, which the
+ * next leader must not lower.
  */
 void programmed_stored(struct programmed *programmed, struct str namespace_name, struct str name,
                        const struct compile_memory *memory, uint64_t now_ns);

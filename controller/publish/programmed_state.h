@@ -24,7 +24,7 @@ enum phase {
     PHASE_COUNT
 };
 
-/* A list of items; which of an item's two links it uses is the list's own affair. */
+/* A list of items; which of an item's links it uses is the list's own affair. */
 struct link {
     struct link *previous, *next;
 };
@@ -49,9 +49,11 @@ struct item {
 
     struct link turn;   /* in the gateway's waiting or rejected list; alone: in none */
     struct link fresh;  /* in the list of those that have not shown this generation yet */
+    struct link again;  /* in the list of those that are told again at retell_ns */
     uint64_t seen_ns;   /* when this generation was first seen */
     bool timed;         /* counts in the histogram */
     uint64_t retell_ns; /* when it may be told again because another wrote the status */
+    unsigned retells;   /* of those, one soon after the other */
     uint64_t emitted;   /* hash of what the sink got last; 0: nothing */
 };
 
@@ -72,7 +74,7 @@ struct programmed {
     struct gateway *gateways;
     unsigned gateway_count;
     struct map items;
-    struct link fresh;
+    struct link fresh, again;
     uint64_t refresh_ns; /* when lag messages may be written again */
     bool acks_synced;
     bool leads; /* else another says what the statuses are */

@@ -360,6 +360,29 @@ static void test_whoever_does_not_lead_any_more_writes_nothing(void **state)
     stop(&f);
 }
 
+static bool at_the_second_time(void *context)
+{
+    return ++*(unsigned *)context >= 2;
+}
+
+/* The Lease was renewed late, but before anybody else took it. */
+static void test_what_waited_while_we_might_not_write_is_written(void **state)
+{
+    static const struct script_step steps[] = {
+        {PATCH, "200 OK", NULL, ROUTE("12", "1", STORED), SCRIPT_ENDS},
+    };
+    unsigned times = 0;
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 1);
+    kube_status_guard(f.status, at_the_second_time, &times);
+    observe(&f, ROUTE("10", "1", "{}"));
+    write_status(&f, "u1", wanted("Accepted", 1));
+    run_until_settled(&f, 1);
+    stop(&f);
+}
+
 static void test_the_transition_time_moves_only_with_the_status(void **state)
 {
     yyjson_doc *document = yyjson_read(STORED, strlen(STORED), 0);
@@ -420,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),
         cmocka_unit_test(test_whoever_does_not_lead_any_more_writes_nothing),
+        cmocka_unit_test(test_what_waited_while_we_might_not_write_is_written),
         cmocka_unit_test(test_the_transition_time_moves_only_with_the_status),
         cmocka_unit_test(test_what_is_written_reads_back_as_the_same),
     };
