@@ -298,7 +298,7 @@ static int recover(struct compile *compile, struct record *record)
 
 static int identify(struct route *route, const struct source_route *source)
 {
-    struct arena *arena = &route->arena;
+    struct arena *arena = route->arena;
 
     route->namespace_name = arena_copy(arena, source->namespace_name);
     route->name = arena_copy(arena, source->name);

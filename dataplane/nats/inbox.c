@@ -3,7 +3,8 @@
  *
  * The slot in the token makes finding a request one array access; the rest of the token, compared
  * as a whole with what the slot holds, makes sure that it is this request and that the sender was
- * told. Free slots form a stack: the slot used last is the one whose cache lines are warm.
+ * told. Free slots form a stack: the slot used last is the one whose cache lines are warm. Slots
+ * that no request has needed yet are not touched, so that a high limit costs no memory.
  */
 #include "dataplane/nats/inbox.h"
 
@@ -59,12 +60,8 @@ int inbox_init(struct inbox *inbox, struct str prefix, uint32_t count)
     if (!inbox->slots)
         return -ENOMEM;
     inbox->count = count;
-    inbox->used = 0;
-    inbox->first_free = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        inbox->slots[i].next_free = i + 1 < count ? i + 1 : (uint32_t)NO_SLOT;
-        put_bits(inbox->slots[i].token, i, SLOT_CHARS);
-    }
+    inbox->used = inbox->touched = 0;
+    inbox->first_free = NO_SLOT;
     random_init(&inbox->random);
     inbox->hash_key = random_u64(&inbox->random);
     memcpy(at, prefix.ptr, prefix.len);
@@ -90,11 +87,17 @@ int inbox_take(struct inbox *inbox, void *owner)
     struct inbox_slot *slot;
     char *at;
 
-    if (index == NO_SLOT)
+    if (index != NO_SLOT) {
+        slot = &inbox->slots[index];
+        inbox->first_free = slot->next_free;
+    } else if (inbox->touched < inbox->count) {
+        index = inbox->touched++;
+        slot = &inbox->slots[index];
+        put_bits(slot->token, index, SLOT_CHARS);
+    } else {
         return -EBUSY;
-    slot = &inbox->slots[index];
+    }
     assert(!slot->used);
-    inbox->first_free = slot->next_free;
     inbox->used++;
     slot->used = true;
     slot->owner = owner;

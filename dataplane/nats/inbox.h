@@ -31,7 +31,7 @@ struct inbox_slot {
 
 struct inbox {
     struct inbox_slot *slots;
-    uint32_t count, used, first_free;
+    uint32_t count, used, touched, first_free; /* touched: slots that were ever used */
     uint64_t hash_key;
     size_t prefix_len; /* with the dot before the token */
     char prefix[INBOX_PREFIX_MAX + 32];

@@ -1,11 +1,11 @@
 /*
  * route: the life of one compiled Route.
  *
- * The struct is allocated on its own and everything that it points to lives in its arena, so a
- * Route is freed in two steps whatever it holds. Compiled regular expressions are the exception:
- * PCRE2 allocates them, so the last reference goes through the matches and frees them. A route that
- * its builder gave up on is freed the same way; arrays come zeroed from the arena, so a match that
- * was never filled has no pattern.
+ * The struct is allocated with an arena behind it and everything that it points to lives in that,
+ * so a Route is freed in two steps whatever it holds. Compiled regular expressions are the
+ * exception: PCRE2 allocates them, so the last reference goes through the matches and frees them. A
+ * route that its builder gave up on is freed the same way; arrays come zeroed from the arena, so a
+ * match that was never filled has no pattern.
  *
  * route_pack() goes through a Route twice with the same code. The first time it only adds up what
  * things take and leaves every pointer as it is; the second time it copies them behind the new
@@ -52,11 +52,12 @@ int route_method_parse(struct str name)
 
 struct route *route_new(void)
 {
-    struct route *route = calloc(1, sizeof(*route));
+    struct route *route = calloc(1, sizeof(*route) + sizeof(*route->arena));
 
     if (!route)
         return NULL;
-    arena_init(&route->arena, ROUTE_ARENA_MAX);
+    route->arena = (struct arena *)(route + 1);
+    arena_init(route->arena, ROUTE_ARENA_MAX);
     route->references = 1;
     return route;
 }
@@ -78,7 +79,8 @@ void route_unref(struct route *route)
     for (size_t i = 0; i < route->rule_count; i++)
         for (size_t j = 0; j < route->rules[i].match_count; j++)
             pcre2_code_free(route->rules[i].matches[j].regex);
-    arena_done(&route->arena);
+    if (route->arena)
+        arena_done(route->arena);
     free(route);
 }
 
@@ -198,8 +200,8 @@ struct route *route_pack(struct route *route)
     *packed = *route;
     pack = (struct pack){.to = (char *)packed, .arrays = sizeof(*route), .strings = pack.arrays};
     pack_route(&pack, packed);
-    arena_init(&packed->arena, 0);
-    arena_done(&route->arena); /* compiled patterns have moved with the matches */
+    packed->arena = NULL;
+    arena_done(route->arena); /* compiled patterns have moved with the matches */
     free(route);
     return packed;
 }

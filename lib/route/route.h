@@ -3,11 +3,11 @@
  * and whatever serves them. It is pure data; it knows nothing of where it came from, how requests
  * arrive or how they are sent on. A "target" is what a backend's template makes of a request.
  *
- * A struct route is immutable after it was built and lives in one arena of its own. It is
- * reference-counted without atomics: one thread (the builder of tables) counts; other threads read
- * it only while a table that they hold keeps it alive.
+ * A struct route is immutable after it was built and lives in one arena, or block, of its own. It
+ * is reference-counted without atomics: one thread (the builder of tables) counts; other threads
+ * read it only while a table that they hold keeps it alive.
  *
- * All strings are borrowed from the route's arena, valid as long as the route, and end in NUL.
+ * All strings belong to the route, are valid as long as it is, and end in NUL.
  */
 #ifndef LIB_ROUTE_ROUTE_H
 #define LIB_ROUTE_ROUTE_H
@@ -96,18 +96,17 @@ struct route_target {
     size_t part_count;
 };
 
+/* Counts are as wide as the limits above need: there may be 100,000 Routes. */
 struct route_match {
-    enum route_path_type path_type;
-    struct str path;                      /* as in the source; for REGEX the pattern */
-    const struct route_segment *segments; /* none for REGEX; a PREFIX has no empty last one */
-    size_t segment_count;
-    void *regex; /* pcre2_code * of REGEX; freed with the route */
-    enum route_method method;
+    uint8_t path_type; /* enum route_path_type */
+    uint8_t method;    /* enum route_method */
+    uint8_t segment_count, header_count, param_count;
+    struct str path;                       /* as in the source; for REGEX the pattern */
+    const struct route_segment *segments;  /* none for REGEX; a PREFIX has no empty last one */
     const struct route_condition *headers; /* sorted by name */
-    size_t header_count;
-    const struct route_condition *params; /* query parameters, sorted by name */
-    size_t param_count;
-    const struct route_target *targets; /* one per backend of the rule, in their order */
+    const struct route_condition *params;  /* query parameters, sorted by name */
+    const struct route_target *targets;    /* one per backend of the rule, in their order */
+    void *regex;                           /* pcre2_code * of REGEX; freed with the route */
 };
 
 struct route_backend {
@@ -120,11 +119,10 @@ enum route_codec { ROUTE_CODEC_DEFAULT, ROUTE_CODEC_METROPOLIS_V1 };
 
 struct route_rule {
     struct str name;
-    const struct route_match *matches; /* at least one */
-    size_t match_count;
+    const struct route_match *matches;    /* at least one */
     const struct route_backend *backends; /* at least one */
-    size_t backend_count;
-    uint64_t weight_total;
+    uint8_t match_count, backend_count;
+    uint32_t weight_total;
     uint32_t timeout_ms;
     uint32_t retry_attempts, retry_backoff_ms; /* after the first; 0: none */
     uint32_t in_flight_max;                    /* requests of one server; 0: no limit */
@@ -138,15 +136,14 @@ struct route {
     struct str namespace_name, name, uid, gateway;
     struct str label; /* "namespace/name" */
     int64_t generation;
-    int64_t created_s;           /* Unix time of creation */
-    const struct str *hostnames; /* lower case, maybe with a leading "*."; none: any host */
-    size_t hostname_count;
+    int64_t created_s;              /* Unix time of creation */
+    const struct str *hostnames;    /* lower case, maybe with a leading "*."; none: any host */
     const struct route_rule *rules; /* at least one */
-    size_t rule_count;
+    uint8_t hostname_count, rule_count;
     /* Where the owner of tables keeps what it knows of this Route, e.g. an index of counters. */
     uint32_t slot;
     uint32_t references;
-    struct arena arena; /* holds all of the above, and this struct's strings; packed: nothing */
+    struct arena *arena; /* holds what the above points to; NULL: it was packed */
 };
 
 /* A route with an empty arena and one reference, to be filled by its builder; NULL: no memory. */

@@ -24,7 +24,7 @@ enum { NAME_MAX_CHARS = 128, VALUE_MAX_CHARS = 1024 };
 /* Copies text into the route, in lower case. */
 static int copy_lower(struct route *route, struct str text, struct str *ret_copy)
 {
-    struct str copy = arena_copy(&route->arena, text);
+    struct str copy = arena_copy(route->arena, text);
 
     if (!copy.ptr)
         return -ENOMEM;
@@ -36,7 +36,7 @@ static int copy_lower(struct route *route, struct str text, struct str *ret_copy
 
 static int copy_text(struct route *route, struct str text, struct str *ret_copy)
 {
-    struct str copy = arena_copy(&route->arena, text);
+    struct str copy = arena_copy(route->arena, text);
 
     if (!copy.ptr)
         return -ENOMEM;
@@ -85,7 +85,7 @@ static int read_hostnames(const struct json_reader *reader, const struct json_pl
 
     if (r < 0)
         return r;
-    hosts = arena_take_array(&route->arena, count, sizeof(*hosts));
+    hosts = arena_take_array(route->arena, count, sizeof(*hosts));
     if (!hosts)
         return -ENOMEM;
     yyjson_arr_foreach(list, at, size, item)
@@ -110,7 +110,7 @@ static int read_hostnames(const struct json_reader *reader, const struct json_pl
         if (str_equal(hosts[i - 1], hosts[i]))
             return json_refuse(reader, place, "\"" STR_FMT "\" occurs twice", STR_ARG(hosts[i]));
     route->hostnames = hosts;
-    route->hostname_count = count;
+    route->hostname_count = (uint8_t)count;
     return 0;
 }
 
@@ -185,7 +185,7 @@ static int read_condition(const struct json_reader *reader, const struct json_pl
 
 static int read_conditions(const struct json_reader *reader, const struct json_place *place,
                            yyjson_val *list, bool header, struct route *route,
-                           const struct route_condition **ret_conditions, size_t *ret_count)
+                           const struct route_condition **ret_conditions, uint8_t *ret_count)
 {
     struct route_condition *conditions;
     size_t count, at, size;
@@ -194,7 +194,7 @@ static int read_conditions(const struct json_reader *reader, const struct json_p
 
     if (r < 0)
         return r;
-    conditions = arena_take_array(&route->arena, count, sizeof(*conditions));
+    conditions = arena_take_array(route->arena, count, sizeof(*conditions));
     if (!conditions)
         return -ENOMEM;
     yyjson_arr_foreach(list, at, size, item)
@@ -213,14 +213,14 @@ static int read_conditions(const struct json_reader *reader, const struct json_p
                                "by both; keep one",
                                STR_ARG(conditions[i].name));
     *ret_conditions = conditions;
-    *ret_count = count;
+    *ret_count = (uint8_t)count;
     return 0;
 }
 
 /* ---- matches ---- */
 
 static int read_method(const struct json_reader *reader, const struct json_place *place,
-                       yyjson_val *value, enum route_method *ret_method)
+                       yyjson_val *value, uint8_t *ret_method)
 {
     struct str text;
     int r = json_string(reader, place, value, 1, 16, &text);
@@ -272,11 +272,11 @@ static int read_matches(const struct json_reader *reader, const struct json_plac
 
     if (r < 0)
         return r;
-    matches = arena_take_array(&route->arena, count, sizeof(*matches));
+    matches = arena_take_array(route->arena, count, sizeof(*matches));
     if (!matches)
         return -ENOMEM;
     rule->matches = matches;
-    rule->match_count = count;
+    rule->match_count = (uint8_t)count;
     for (size_t i = 0; i < count && r >= 0; i++) {
         struct json_place here = {.parent = place, .index = i};
 
@@ -318,7 +318,7 @@ static int read_backends(const struct json_reader *reader, const struct json_pla
 
     if (r < 0)
         return r;
-    backends = arena_take_array(&route->arena, count, sizeof(*backends));
+    backends = arena_take_array(route->arena, count, sizeof(*backends));
     if (!backends)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
@@ -334,7 +334,7 @@ static int read_backends(const struct json_reader *reader, const struct json_pla
                            "every backend has the weight 0, so no request could be "
                            "sent: give one of them a weight above 0");
     rule->backends = backends;
-    rule->backend_count = count;
+    rule->backend_count = (uint8_t)count;
     return 0;
 }
 
@@ -357,7 +357,7 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
     struct json_place matches = {.parent = place, .name = "matches"};
     struct route_target *targets;
 
-    targets = arena_take_array(&route->arena, rule->backend_count, sizeof(*targets));
+    targets = arena_take_array(route->arena, rule->backend_count, sizeof(*targets));
     if (!targets)
         return -ENOMEM;
     for (size_t i = 0; i < rule->backend_count; i++) {
@@ -368,7 +368,7 @@ static int compile_match(const struct json_reader *reader, const struct json_pla
         bool derived = rule->backends[i].subject.len == 0;
         struct str error;
         int r =
-            subject_compile(rule->backends[i].subject, match, &route->arena, &targets[i], &error);
+            subject_compile(rule->backends[i].subject, match, route->arena, &targets[i], &error);
 
         if (r == -EINVAL)
             json_refuse(reader, derived ? &path : &subject, STR_FMT, STR_ARG(error));
@@ -442,11 +442,11 @@ static int read_rules(const struct json_reader *reader, const struct json_place 
 
     if (r < 0)
         return r;
-    rules = arena_take_array(&route->arena, count, sizeof(*rules));
+    rules = arena_take_array(route->arena, count, sizeof(*rules));
     if (!rules)
         return -ENOMEM;
     route->rules = rules;
-    route->rule_count = count;
+    route->rule_count = (uint8_t)count;
     yyjson_arr_foreach(list, at, size, item)
     {
         struct json_place here = {.parent = place, .index = at};

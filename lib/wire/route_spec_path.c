@@ -48,7 +48,7 @@ static bool path_byte_plain(char c)
 }
 
 static int read_type(const struct json_reader *reader, const struct json_place *place,
-                     yyjson_val *value, enum route_path_type *ret_type)
+                     yyjson_val *value, uint8_t *ret_type)
 {
     struct str text;
     int r = json_string(reader, place, value, 1, 32, &text);
@@ -165,7 +165,7 @@ static int read_placeholder(const struct json_reader *reader, const struct json_
                            "(their case does not count)",
                            STR_ARG(name));
     segment->kind = rest ? ROUTE_SEGMENT_REST : ROUTE_SEGMENT_PARAM;
-    segment->text = arena_copy(&route->arena, name);
+    segment->text = arena_copy(route->arena, name);
     return segment->text.ptr ? 0 : -ENOMEM;
 }
 
@@ -212,7 +212,7 @@ static int fill_segments(const struct json_reader *reader, const struct json_pla
         if (raw.len && (memchr(raw.ptr, '{', raw.len) || memchr(raw.ptr, '}', raw.len))) {
             r = read_placeholder(reader, place, raw, route, match, i, &segments[i]);
         } else {
-            segments[i].text = arena_copy(&route->arena, texts[i]);
+            segments[i].text = arena_copy(route->arena, texts[i]);
             r = segments[i].text.ptr ? 0 : -ENOMEM;
         }
         if (r < 0)
@@ -256,11 +256,11 @@ static int read_segments(const struct json_reader *reader, const struct json_pla
                            "no request has such a path: a \"%%\" is followed by two hexadecimal "
                            "digits, escapes are UTF-8 without control bytes, and no segment is "
                            "\".\" or \"..\"");
-    segments = arena_take_array(&route->arena, (size_t)count, sizeof(*segments));
+    segments = arena_take_array(route->arena, (size_t)count, sizeof(*segments));
     if (!segments)
         return -ENOMEM;
     match->segments = segments;
-    match->segment_count = (size_t)count;
+    match->segment_count = (uint8_t)count;
     r = fill_segments(reader, place, route, match, texts, segments);
     if (r >= 0)
         normalise(match);
@@ -286,7 +286,7 @@ int route_spec_read_path(const struct json_reader *reader, const struct json_pla
         return r;
     if (value.len > ROUTE_PATH_MAX)
         return json_refuse(reader, &value_place, "has more than %d bytes", ROUTE_PATH_MAX);
-    match->path = arena_copy(&route->arena, value);
+    match->path = arena_copy(route->arena, value);
     if (!match->path.ptr)
         return -ENOMEM;
     return match->path_type == ROUTE_PATH_REGEX ? read_regex(reader, &value_place, match)

@@ -171,11 +171,11 @@ static int read_identity(const struct json_reader *reader, const struct json_pla
                          &route->created_s);
     if (r < 0)
         return r;
-    route->uid = arena_copy(&route->arena, uid);
-    route->namespace_name = arena_copy(&route->arena, namespace_name);
-    route->name = arena_copy(&route->arena, name);
+    route->uid = arena_copy(route->arena, uid);
+    route->namespace_name = arena_copy(route->arena, namespace_name);
+    route->name = arena_copy(route->arena, name);
     route->label =
-        arena_printf(&route->arena, STR_FMT "/" STR_FMT, STR_ARG(namespace_name), STR_ARG(name));
+        arena_printf(route->arena, STR_FMT "/" STR_FMT, STR_ARG(namespace_name), STR_ARG(name));
     return route->uid.ptr && route->namespace_name.ptr && route->name.ptr && route->label.ptr
                ? 0
                : -ENOMEM;

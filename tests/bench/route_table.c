@@ -64,7 +64,7 @@ static const struct route_match *make_match(struct arena *arena, unsigned number
 static struct route *make_route(unsigned number)
 {
     struct route *route = must(route_new());
-    struct arena *arena = &route->arena;
+    struct arena *arena = route->arena;
     struct str *hostname = must(arena_take(arena, sizeof(*hostname)));
     struct route_rule *rule = must(arena_take(arena, sizeof(*rule)));
     struct route_backend *backend = must(arena_take(arena, sizeof(*backend)));

@@ -123,7 +123,7 @@ static inline enum route_method build_method(struct str word)
 
 /* Adds the condition where it sorts. */
 static inline void build_condition(struct arena *arena, const struct route_condition **conditions,
-                                   size_t *count, struct str text)
+                                   uint8_t *count, struct str text)
 {
     struct route_condition *sorted = arena_take_array(arena, *count + 1, sizeof(*sorted));
     struct route_condition added;
@@ -198,14 +198,14 @@ static inline void build_rule(struct arena *arena, struct str text, struct route
 static inline void build_hosts(struct route *route, struct str text)
 {
     size_t count = build_count(text, ',') + 1;
-    struct str *hosts = arena_take_array(&route->arena, count, sizeof(*hosts));
+    struct str *hosts = arena_take_array(route->arena, count, sizeof(*hosts));
     struct str word;
 
     if (str_equal(text, STR_LIT("-")))
         return;
     route->hostnames = hosts;
     for (; build_word(&text, ',', &word); route->hostname_count++)
-        hosts[route->hostname_count] = arena_copy(&route->arena, word);
+        hosts[route->hostname_count] = arena_copy(route->arena, word);
 }
 
 /* Not packed. The caller's reference. */
@@ -217,20 +217,20 @@ static inline struct route *build_loose_route(const char *line)
 
     assert(route);
     build_word(&text, ' ', &word);
-    route->label = arena_copy(&route->arena, word);
+    route->label = arena_copy(route->arena, word);
     build_word(&word, '/', &route->namespace_name);
-    route->namespace_name = arena_copy(&route->arena, route->namespace_name);
-    route->name = arena_copy(&route->arena, word);
+    route->namespace_name = arena_copy(route->arena, route->namespace_name);
+    route->name = arena_copy(route->arena, word);
     build_word(&text, ' ', &word);
     route->created_s = strtoll(word.ptr, NULL, 10);
     build_word(&text, ' ', &word);
     build_hosts(route, word);
     route->rule_count = build_count(text, '|') + 1;
-    rules = arena_take_array(&route->arena, route->rule_count, sizeof(*rules));
+    rules = arena_take_array(route->arena, route->rule_count, sizeof(*rules));
     route->rules = rules;
     for (uint16_t i = 0; build_word(&text, '|', &word); i++) {
         rules[i].index = i;
-        build_rule(&route->arena, word, &rules[i]);
+        build_rule(route->arena, word, &rules[i]);
     }
     return route;
 }

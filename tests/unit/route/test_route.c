@@ -70,9 +70,9 @@ static void a_route_that_was_never_finished_is_freed_as_well(void **state)
 
     (void)state;
     assert_non_null(route);
-    route->rules = rules = arena_take_array(&route->arena, 3, sizeof(*rules));
+    route->rules = rules = arena_take_array(route->arena, 3, sizeof(*rules));
     route->rule_count = 3;
-    rules[1].matches = matches = arena_take_array(&route->arena, 2, sizeof(*matches));
+    rules[1].matches = matches = arena_take_array(route->arena, 2, sizeof(*matches));
     rules[1].match_count = 2;
     matches[0].path_type = ROUTE_PATH_REGEX;
     matches[0].path = STR_LIT("/a");

@@ -432,7 +432,7 @@ static void no_memory_in_the_arena_is_no_crash_at_any_point(void **state)
         struct route_spec_error error;
 
         assert_true(limit < 65536);
-        route->arena.limit = limit;
+        route->arena->limit = limit;
         r = route_spec_read(yyjson_doc_get_root(doc), route, &error);
         route_unref(route);
     }
