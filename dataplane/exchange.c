@@ -16,238 +16,17 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 
-#include "dataplane/load.h"
-#include "dataplane/plan.h"
-#include "lib/base/digest.h"
+#include "dataplane/answer.h"
+#include "dataplane/reply.h"
 #include "lib/base/log.h"
 #include "lib/wire/subject.h"
 
 #define CANCEL_PREFIX "metropolis.cancel."
 
-enum {
-    PROBLEM_BYTES_MAX = 4096,
-    WARNINGS = 64,
-    WARNING_PAUSE_MS = 60000,
-    FREE_MAX = 4096, /* exchanges kept for reuse */
-    CANCEL_PREFIX_BYTES = sizeof(CANCEL_PREFIX) - 1,
-    CANCEL_BYTES = CANCEL_PREFIX_BYTES + 22, /* 131 bits that nobody can predict */
-};
+enum { CANCEL_PREFIX_BYTES = sizeof(CANCEL_PREFIX) - 1 };
 
-struct exchange {
-    struct exchanges *all;
-    struct exchange *next, *previous; /* in start order; next alone: free list */
-    struct conn *conn;
-    const struct http_request *request;
-    struct route_hit hit; /* its route is NULL until matched */
-    uint64_t version;     /* of the table it began under */
-    uint64_t started_ns, deadline_ms;
-    uint64_t load; /* key of the load that it counts in; 0: not matched, or refused */
-    uint64_t sent_ns, upstream_ns; /* for the access log: last published; until its end, in all */
-    uint32_t retries;
-    int ticket;    /* of nats_lanes; -1: none */
-    uint32_t sent; /* bytes, with that ticket */
-    struct str request_id;
-    char id[129], trace[ORIGIN_TRACE_BYTES]; /* trace: for retries */
-    char cancel[CANCEL_BYTES + 1];           /* subject; empty: the worker is not told */
-    struct buffer subject;                   /* for the access log */
-};
-
-struct warning {
-    uint64_t key, at_ms;
-};
-
-struct exchanges {
-    struct exchange_wiring wiring;
-    struct exchange_counters counters;
-    struct swap_view view;
-    uint64_t reported; /* version, to swap */
-    struct exchange *oldest, *newest, *free;
-    size_t free_count;
-    struct random_source random;
-    struct loads loads;
-    struct warning warnings[WARNINGS];
-    unsigned warning_next;
-
-    /* of the request, or reply, in work */
-    struct planner planner;
-    struct buffer problem;
-    struct http_reply reply;
-};
-
-/* ---- beginning and ending ---- */
-
-static void report(struct exchanges *all)
-{
-    uint64_t oldest = all->oldest ? all->oldest->version : all->view.number;
-
-    if (oldest == all->reported)
-        return;
-    all->reported = oldest;
-    swap_report(all->wiring.swap, all->wiring.loop, oldest);
-}
-
-static struct exchange *begin(struct exchanges *all, struct conn *conn,
-                              const struct http_request *request)
-{
-    struct exchange *exchange = all->free;
-
-    if (exchange) {
-        all->free = exchange->next;
-        all->free_count--;
-    } else {
-        exchange = calloc(1, sizeof(*exchange));
-        if (!exchange)
-            return NULL;
-        exchange->all = all;
-        buffer_init(&exchange->subject, SUBJECT_MAX);
-    }
-    exchange->next = NULL;
-    exchange->previous = all->newest;
-    if (all->newest)
-        all->newest->next = exchange;
-    else
-        all->oldest = exchange;
-    all->newest = exchange;
-    all->counters.in_flight++;
-    exchange->conn = conn;
-    exchange->request = request;
-    exchange->hit = (struct route_hit){0};
-    exchange->version = all->view.number;
-    exchange->started_ns = uv_hrtime();
-    exchange->upstream_ns = 0;
-    exchange->load = 0;
-    exchange->retries = 0;
-    exchange->cancel[0] = '\0';
-    exchange->ticket = -1;
-    exchange->request_id = (struct str){0};
-    buffer_clear(&exchange->subject, SUBJECT_MAX);
-    conn->owner = exchange;
-    planner_reset(&all->planner);
-    return exchange;
-}
-
-static void end(struct exchange *exchange)
-{
-    struct exchanges *all = exchange->all;
-
-    if (exchange->previous)
-        exchange->previous->next = exchange->next;
-    else
-        all->oldest = exchange->next;
-    if (exchange->next)
-        exchange->next->previous = exchange->previous;
-    else
-        all->newest = exchange->previous;
-    all->counters.in_flight--;
-    if (exchange->load)
-        loads_get(&all->loads, exchange->load)->in_flight--;
-    exchange->conn->owner = NULL;
-    exchange->conn = NULL;
-    if (all->free_count < FREE_MAX) {
-        exchange->next = all->free;
-        all->free = exchange;
-        all->free_count++;
-    } else {
-        buffer_done(&exchange->subject);
-        free(exchange);
-    }
-    report(all);
-}
-
-/* From NATS: with a reply, or without one. */
-static void came_back(struct exchange *exchange)
-{
-    exchange->ticket = -1;
-    if (exchange->all->wiring.log->format == ACCESS_LOG_JSON)
-        exchange->upstream_ns += uv_hrtime() - exchange->sent_ns;
-}
-
-/* ---- answers ---- */
-
-static void log_access(struct exchange *exchange, const struct http_response *response,
-                       uint64_t duration_ns, const char *reason)
-{
-    struct exchanges *all = exchange->all;
-    const struct http_request *request = exchange->request;
-    bool bodiless = http_response_bodiless(response->status, request->method == ROUTE_METHOD_HEAD);
-    struct access_entry entry = {
-        .now_ms = http_server_now_ms(all->wiring.server),
-        .peer = conn_peer(exchange->conn),
-        .method =
-            request->method == ROUTE_METHOD_ANY ? STR_LIT("-") : route_method_name(request->method),
-        .target = request->target.len ? request->target : STR_LIT("-"),
-        .request_id = exchange->request_id,
-        .minor = request->minor,
-        .status = response->status,
-        .bytes = bodiless ? 0 : response->body.len,
-        .duration_us = duration_ns / 1000,
-        .upstream_us = exchange->upstream_ns / 1000,
-        .route = exchange->hit.route ? exchange->hit.route->label : (struct str){0},
-        .subject = buffer_view(&exchange->subject),
-        .reason = reason,
-    };
-
-    (void)http_request_field(request, STR_LIT("referer"), &entry.referer);
-    (void)http_request_field(request, STR_LIT("user-agent"), &entry.user_agent);
-    access_log_add(all->wiring.log, &entry);
-}
-
-/* The exchange is over when this returns, and so may be the next one of its connection. */
-static void answer(struct exchange *exchange, struct http_response *response, const char *reason)
-{
-    struct exchanges *all = exchange->all;
-    struct conn *conn = exchange->conn;
-    char id[sizeof(exchange->id)];
-    uint64_t duration_ns = uv_hrtime() - exchange->started_ns;
-
-    all->counters.statuses[response->status]++;
-    metrics_histogram_add(&all->counters.duration, duration_ns);
-    if (all->wiring.routes->max && exchange->hit.route)
-        route_metrics_count(all->wiring.routes, exchange->hit.route, response->status, duration_ns);
-    if (all->wiring.log->format != ACCESS_LOG_OFF)
-        log_access(exchange, response, duration_ns, reason);
-    memcpy(id, exchange->id, exchange->request_id.len);
-    response->request_id = str_make(id, exchange->request_id.len);
-    end(exchange);
-    conn_respond(conn, response);
-}
-
-static void set_request_id(struct exchange *exchange, struct str id)
-{
-    assert(id.len < sizeof(exchange->id));
-    memcpy(exchange->id, id.ptr, id.len);
-    exchange->request_id = str_make(exchange->id, id.len);
-}
-
-static void answer_problem(struct exchange *exchange, enum problem problem, const char *detail,
-                           struct str allow)
-{
-    static const struct http_header type = {STR_LIT("Content-Type"),
-                                            STR_LIT("application/problem+json")};
-    struct exchanges *all = exchange->all;
-    const struct problem_text *text = problem_describe(problem);
-    struct http_response response = {
-        .status = text->status,
-        .headers = &type,
-        .header_count = 1,
-        .allow = allow,
-        .retry_after_s = text->retry_after_s,
-    };
-
-    all->counters.problems[problem]++;
-    if (!exchange->request_id.len) {
-        origin_make_id(&all->random, exchange->id);
-        exchange->request_id = str_make(exchange->id, ORIGIN_ID_BYTES);
-    }
-    buffer_clear(&all->problem, PROBLEM_BYTES_MAX);
-    if (problem_write(problem, detail, exchange->request_id, &all->problem) == 0)
-        response.body = buffer_view(&all->problem);
-    answer(exchange, &response, text->reason);
-}
-
-/* ---- the page to read ---- */
+/* ---- admission ---- */
 
 static struct load *load_of(const struct exchange *exchange)
 {
@@ -279,6 +58,8 @@ static enum problem admit(struct exchange *exchange)
     exchange->load = load->key;
     return PROBLEM_NONE;
 }
+
+/* ---- sending ---- */
 
 static enum problem send_request(struct exchange *exchange, const struct plan *plan)
 {
@@ -312,6 +93,9 @@ static enum problem send_request(struct exchange *exchange, const struct plan *p
     }
 }
 
+static_assert(sizeof(((struct exchange *)0)->cancel) == CANCEL_PREFIX_BYTES + 22 + 1,
+              "131 bits that nobody can predict");
+
 /* Its token is not the inbox's: all workers may read cancels, and none may forge replies. */
 static void make_cancel(struct exchange *exchange)
 {
@@ -342,16 +126,11 @@ static enum problem publish(struct exchange *exchange, const struct origin *orig
 
 /* ---- once more ---- */
 
-static uint64_t now_ms(const struct exchanges *all)
-{
-    return uv_now(all->wiring.server->loop);
-}
-
 static void prepare_retry(struct exchange *exchange, const struct origin *origin)
 {
     assert(origin->traceparent.len == sizeof(exchange->trace));
     memcpy(exchange->trace, origin->traceparent.ptr, sizeof(exchange->trace));
-    exchange->deadline_ms = now_ms(exchange->all) + exchange->hit.rule->timeout_ms;
+    exchange->deadline_ms = exchanges_now_ms(exchange->all) + exchange->hit.rule->timeout_ms;
 }
 
 /* Whether it is to be sent again: attempts and time are left. */
@@ -364,7 +143,7 @@ static bool wait_for_retry(struct exchange *exchange)
         return false;
     wait_ms = (uint64_t)rule->retry_backoff_ms << exchange->retries;
     wait_ms += random_u64(&exchange->all->random) % (wait_ms / 2 + 1);
-    if (now_ms(exchange->all) + wait_ms >= exchange->deadline_ms)
+    if (exchanges_now_ms(exchange->all) + wait_ms >= exchange->deadline_ms)
         return false;
     exchange->retries++;
     conn_wait(exchange->conn, wait_ms);
@@ -378,7 +157,7 @@ static void retry(struct exchange *exchange)
     struct plan plan = {0};
     struct origin origin;
     enum problem problem = PROBLEM_INTERNAL;
-    uint64_t now = now_ms(all);
+    uint64_t now = exchanges_now_ms(all);
 
     planner_reset(planner);
     if (now >= exchange->deadline_ms) { /* the loop was held up: still nothing ran */
@@ -402,11 +181,18 @@ static void retry(struct exchange *exchange)
 
 /* ---- the request ---- */
 
+static void set_request_id(struct exchange *exchange, struct str id)
+{
+    assert(id.len < sizeof(exchange->id));
+    memcpy(exchange->id, id.ptr, id.len);
+    exchange->request_id = str_make(exchange->id, id.len);
+}
+
 static void on_request(void *context, struct conn *conn, const struct http_request *request)
 {
     struct exchanges *all = context;
     struct planner *planner = &all->planner;
-    struct exchange *exchange = begin(all, conn, request);
+    struct exchange *exchange = exchanges_begin(all, conn, request);
     struct origin origin;
     struct plan plan;
     enum problem problem;
@@ -422,8 +208,9 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
     }
     set_request_id(exchange, origin.request_id);
     if (request->asterisk) { /* asks the gateway itself (RFC 9110 9.3.7) */
-        answer(exchange,
-               &(struct http_response){.status = 204, .allow = planner_allow(planner, ~0u)}, NULL);
+        answer_response(
+            exchange, &(struct http_response){.status = 204, .allow = planner_allow(planner, ~0u)},
+            NULL);
         return;
     }
     problem = planner_match(planner, all->view.table, request, origin.host, &plan);
@@ -442,126 +229,55 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
     conn_wait(conn, plan.hit.rule->timeout_ms);
 }
 
-/* ---- what may come instead of, or with, a reply ---- */
+/* ---- the reply ---- */
 
-/* At most once a minute for each Route and kind of trouble. */
-static bool may_warn(struct exchanges *all, const struct route *route, unsigned kind)
+/* From NATS: with a reply, or without one. */
+static void came_back(struct exchange *exchange)
 {
-    uint64_t now = now_ms(all);
-    uint64_t key = digest_bytes(digest_empty + kind, route->uid.ptr, route->uid.len);
-    struct warning *warning;
-
-    for (unsigned i = 0; i < WARNINGS; i++) {
-        warning = &all->warnings[i];
-        if (warning->key != key)
-            continue;
-        if (now - warning->at_ms < WARNING_PAUSE_MS)
-            return false;
-        warning->at_ms = now;
-        return true;
-    }
-    all->warnings[all->warning_next++ % WARNINGS] = (struct warning){key, now};
-    return true;
+    exchange->ticket = -1;
+    if (exchange->all->wiring.log->format == ACCESS_LOG_JSON)
+        exchange->upstream_ns += uv_hrtime() - exchange->sent_ns;
 }
 
-static void fail(struct exchange *exchange, enum problem problem)
+/* What is left out of a reply. */
+static void note_dropped(struct exchange *exchange, const struct http_reply *reply)
 {
-    if (may_warn(exchange->all, exchange->hit.route, problem))
-        log_warn(problem_describe(problem)->detail, LOG_STR("route", exchange->hit.route->label),
-                 LOG_TEXT("reason", problem_describe(problem)->reason),
-                 LOG_STR("requestId", exchange->request_id));
-    answer_problem(exchange, problem, NULL, (struct str){0});
-}
-
-static enum problem problem_of(enum http_reply_fault fault)
-{
-    switch (fault) {
-    case HTTP_REPLY_OK:
-        return PROBLEM_NONE;
-    case HTTP_REPLY_NO_RESPONDERS:
-        return PROBLEM_NO_RESPONDERS;
-    case HTTP_REPLY_UNSUPPORTED:
-        return PROBLEM_UNSUPPORTED_REPLY;
-    case HTTP_REPLY_JETSTREAM_ACK:
-        return PROBLEM_STREAM_ACK;
-    case HTTP_REPLY_BAD_STATUS:
-    case HTTP_REPLY_BAD_HEADERS:
-        break;
-    }
-    return PROBLEM_BAD_REPLY;
-}
-
-/* The reply of a worker of metropolis 0.1, which has no headers to speak of. */
-static enum problem translate(struct exchange *exchange, struct http_response *response)
-{
-    static const struct http_header type = {STR_LIT("Content-Type"), STR_LIT("application/json")};
-    struct metropolis_v1 *translator = exchange->all->planner.translator;
-    int code = metropolis_v1_reply(translator, response->body, &response->status, &response->body);
-
-    response->headers = &type;
-    response->header_count = response->body.len > 0;
-    response->content_length = (struct str){0};
-    return code == 0 ? PROBLEM_NONE : code == -ENOMEM ? PROBLEM_INTERNAL : PROBLEM_BAD_REPLY;
-}
-
-/* A micro service's error without a body: its text becomes one, where the Route allows it. */
-static void show_error(struct exchange *exchange, struct http_response *response)
-{
-    static const struct http_header type = {STR_LIT("Content-Type"),
-                                            STR_LIT("application/problem+json")};
     struct exchanges *all = exchange->all;
+    const struct route *route = exchange->hit.route;
 
-    buffer_clear(&all->problem, PROBLEM_BYTES_MAX);
-    if (problem_write_service(response->status, all->reply.service_error_text, exchange->request_id,
-                              &all->problem) < 0)
+    all->counters.reply_fields_dropped += reply->dropped;
+    if (!reply->echo)
         return;
-    response->headers = &type;
-    response->header_count = 1;
-    response->body = buffer_view(&all->problem);
+    all->counters.echoes++;
+    if (warnings_due(&all->warnings, route->uid, PROBLEM_COUNT, exchanges_now_ms(all)))
+        log_warn("a worker sends the request's headers back; all of them are ignored",
+                 LOG_STR("route", route->label));
 }
 
 void exchange_on_reply(void *owner, const struct nats_reply *message)
 {
     struct exchange *exchange = owner;
     struct exchanges *all = exchange->all;
-    struct http_reply *reply = &all->reply;
+    struct http_response response;
     enum problem problem;
 
     came_back(exchange);
     load_answered(load_of(exchange), exchange->sent, message->block.len + message->payload.len);
-    problem = message->has_reply_subject
-                  ? PROBLEM_UNSUPPORTED_REPLY
-                  : problem_of(http_reply_decode(message->block, message->payload, reply));
+    problem = reply_read(message, &all->reply);
     if (problem == PROBLEM_NO_RESPONDERS && wait_for_retry(exchange))
         return;
-    if (problem) {
-        fail(exchange, problem);
-        return;
+    if (!problem) {
+        note_dropped(exchange, &all->reply);
+        problem = reply_render(message, &all->reply, exchange->hit.rule, all->planner.translator,
+                               exchange->request_id, &all->body, &response);
     }
-    all->counters.reply_fields_dropped += reply->dropped;
-    if (reply->echo) {
-        all->counters.echoes++;
-        if (may_warn(all, exchange->hit.route, PROBLEM_COUNT))
-            log_warn("a worker sends the request's headers back; all of them are ignored",
-                     LOG_STR("route", exchange->hit.route->label));
-    }
-    struct http_response response = {
-        .status = reply->status,
-        .headers = reply->headers,
-        .header_count = reply->header_count,
-        .body = message->payload,
-        .content_length = reply->content_length,
-    };
-
-    if (exchange->hit.rule->codec == ROUTE_CODEC_METROPOLIS_V1)
-        problem = translate(exchange, &response);
-    else if (reply->service_error && exchange->hit.rule->shows_errors && !message->payload.len)
-        show_error(exchange, &response);
     if (problem)
-        fail(exchange, problem);
+        answer_failure(exchange, problem);
     else
-        answer(exchange, &response, NULL);
+        answer_response(exchange, &response, NULL);
 }
+
+/* ---- no reply ---- */
 
 void exchange_on_failure(void *owner, enum nats_failure failure)
 {
@@ -571,13 +287,13 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
     load_ended(load_of(exchange), exchange->sent);
     switch (failure) {
     case NATS_FAILURE_NOT_SENT:
-        fail(exchange, PROBLEM_NATS_DOWN);
+        answer_failure(exchange, PROBLEM_NATS_DOWN);
         break;
     case NATS_FAILURE_LOST:
-        fail(exchange, PROBLEM_OUTCOME_UNKNOWN);
+        answer_failure(exchange, PROBLEM_OUTCOME_UNKNOWN);
         break;
     case NATS_FAILURE_DENIED:
-        fail(exchange, PROBLEM_DENIED);
+        answer_failure(exchange, PROBLEM_DENIED);
         break;
     }
 }
@@ -612,8 +328,10 @@ static void on_gone(void *context, struct conn *conn)
         return;
     if (exchange->ticket >= 0)
         give_up(exchange);
-    end(exchange);
+    exchanges_end(exchange);
 }
+
+/* ---- requests that are answered before they are complete ---- */
 
 /* Before a client sends its body: is there a point? */
 static bool on_expect(void *context, struct conn *conn, const struct http_request *request)
@@ -640,7 +358,7 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
         problem = PROBLEM_BODY_TOO_LARGE;
     if (!problem)
         return true;
-    exchange = begin(all, conn, request);
+    exchange = exchanges_begin(all, conn, request);
     if (exchange)
         answer_problem(exchange, problem, NULL, planner_allow(planner, plan.allowed));
     else
@@ -651,7 +369,7 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
 static void on_refuse(void *context, struct conn *conn, const struct http_request *request,
                       enum problem problem, const char *detail)
 {
-    struct exchange *exchange = begin(context, conn, request);
+    struct exchange *exchange = exchanges_begin(context, conn, request);
 
     if (exchange)
         answer_problem(exchange, problem, detail, (struct str){0});
@@ -666,62 +384,3 @@ const struct http_handler exchange_handler = {
     .expired = on_expired,
     .gone = on_gone,
 };
-
-/* ---- life ---- */
-
-struct exchanges *exchanges_new(void)
-{
-    struct exchanges *all = calloc(1, sizeof(*all));
-
-    if (!all || loads_init(&all->loads) < 0) {
-        free(all);
-        return NULL;
-    }
-    buffer_init(&all->problem, PROBLEM_BYTES_MAX);
-    random_init(&all->random);
-    planner_init(&all->planner, random_u64(&all->random));
-    return all;
-}
-
-void exchanges_free(struct exchanges *exchanges)
-{
-    struct exchange *exchange;
-
-    if (!exchanges)
-        return;
-    assert(!exchanges->oldest);
-    while ((exchange = exchanges->free)) {
-        exchanges->free = exchange->next;
-        buffer_done(&exchange->subject);
-        free(exchange);
-    }
-    planner_done(&exchanges->planner);
-    loads_done(&exchanges->loads);
-    buffer_done(&exchanges->problem);
-    free(exchanges);
-}
-
-void exchanges_wire(struct exchanges *exchanges, const struct exchange_wiring *wiring)
-{
-    exchanges->wiring = *wiring;
-}
-
-void exchanges_adopt(struct exchanges *exchanges)
-{
-    exchanges->view = swap_adopt(exchanges->wiring.swap, exchanges->wiring.loop);
-    report(exchanges);
-}
-
-void exchanges_version(const struct exchanges *exchanges, uint64_t *ret_number,
-                       uint64_t *ret_revision)
-{
-    *ret_number = exchanges->view.number;
-    *ret_revision = exchanges->view.revision;
-}
-
-const struct exchange_counters *exchanges_counters(struct exchanges *exchanges)
-{
-    exchanges->counters.request_fields_dropped = exchanges->planner.fields_dropped;
-    exchanges->counters.match_troubles = exchanges->planner.match_troubles;
-    return &exchanges->counters;
-}

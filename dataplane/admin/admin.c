@@ -53,7 +53,7 @@ static void respond_problem(struct admin *admin, struct conn *conn, enum problem
 {
     buffer_clear(&admin->page, 1 << 20);
     (void)problem_write(problem, detail, (struct str){0}, &admin->page);
-    respond(admin, conn, problem_describe(problem)->status, STR_LIT("application/problem+json"));
+    respond(admin, conn, problem_describe(problem)->status, problem_type.value);
 }
 
 /* NULL: ready. */

@@ -11,6 +11,9 @@
 
 enum { SERVICE_TEXT_MAX = 1024 };
 
+const struct http_header problem_type = {STR_LIT("Content-Type"),
+                                         STR_LIT("application/problem+json")};
+
 static const struct problem_text texts[PROBLEM_COUNT] = {
     [PROBLEM_BAD_REQUEST] = {400, "bad-request", "Malformed request",
                              "The request is not well-formed HTTP/1.1. Correct the client.", 0},

@@ -9,6 +9,11 @@
 
 #include "lib/base/buffer.h"
 #include "lib/base/str.h"
+#include "lib/wire/http_msg.h"
+
+enum { PROBLEM_BYTES_MAX = 4096 }; /* for the buffer of a body: none is larger */
+
+extern const struct http_header problem_type; /* Content-Type of the bodies */
 
 enum problem {
     PROBLEM_NONE,

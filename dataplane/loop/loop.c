@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/exchange.h"
 #include "dataplane/loop/listener.h"
 #include "lib/base/log.h"
 

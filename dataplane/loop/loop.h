@@ -8,7 +8,7 @@
 #ifndef DATAPLANE_LOOP_LOOP_H
 #define DATAPLANE_LOOP_LOOP_H
 
-#include "dataplane/exchange.h"
+#include "dataplane/exchanges.h"
 #include "dataplane/settings.h"
 
 struct loop;
