@@ -105,7 +105,8 @@ static void test_an_event_names_the_route_and_is_what_kubectl_shows(void **state
     static const char *const parts[] = {
         "\"name\":\"orders.",
         ("\"involvedObject\":{\"apiVersion\":\"metropolis.dev/v1alpha1\",\"kind\":\"Route\","
-         "\"namespace\":\"shop\",\"name\":\"orders\",\"uid\":\"orders\",\"resourceVersion\":\"7\"}"),
+         "\"namespace\":\"shop\",\"name\":\"orders\",\"uid\":\"orders\",\"resourceVersion\":"
+         "\"7\"}"),
         "\"type\":\"Warning\",\"reason\":\"Invalid\"",
         "\"source\":{\"component\":\"metropolis-controller\",",
         "\"message\":\"says \\\"a\\\"\"",
