@@ -138,9 +138,10 @@ static void complain(struct files *files, struct file *file, const char *error)
         return;
     snprintf(file->said, sizeof(file->said), "%s", error);
     snprintf(place, sizeof(place), "%.250s/%.250s:%s", files->folder, file->name, error);
-    log_error(
-        "cannot read Routes", LOG_TEXT("file", place),
-        LOG_TEXT("effect", file->good ? "its last good Routes stay" : "nothing is published"));
+    log_error("cannot read Routes", LOG_TEXT("file", place),
+              LOG_TEXT("effect", file->good      ? "its last good Routes stay"
+                                 : files->synced ? "none of its Routes is published"
+                                                 : "nothing is published"));
 }
 
 /* Reads what a file says now; what it said before stays when it cannot be read. */

@@ -203,6 +203,21 @@ def test_the_reference_of_values_is_up_to_date():
     assert page.read_text() == head + wanted + tail
 
 
+def test_the_security_page_names_each_right_of_the_controller():
+    given = {}
+    for document in render():
+        if document["kind"] in ("ClusterRole", "Role") and document["metadata"]["name"].endswith("-controller"):
+            for rule in document["rules"]:
+                for resource in rule["resources"]:
+                    given.setdefault(resource, set()).update(rule["verbs"])
+    section = (ROOT / "docs" / "SECURITY.md").read_text().split("## Kubernetes")[1].split("## ")[0]
+    named = {}
+    for resources, verbs in re.findall(r"^\| (.*`.*) \| (.*) \| .* \|$", section, re.MULTILINE):
+        name = "namespaces" if "namespace" in resources else re.search("`(.*)`", resources)[1]
+        named[name] = set(re.findall("create|get|list|watch|patch", verbs))
+    assert named == given
+
+
 def test_a_gateway_overrides_the_defaults_also_with_false_and_nothing():
     documents = render({
         "gatewayDefaults": {"ingress": {"enabled": True}},

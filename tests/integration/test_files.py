@@ -69,6 +69,18 @@ def test_a_file_that_an_editor_saves_is_never_gone(folder):
     folder.wait_for("/b")
 
 
+def test_a_file_with_a_mistake_holds_up_no_other(folder):
+    folder.watch(folder.routes)
+    folder.wait_for("/a", "/b")
+    (folder.routes / "c.yaml").write_text("rules: [")
+    eventually(lambda: 'effect="none of its Routes is published"' in folder.controller.log)
+    (folder.routes / "a.yaml").write_text("rules: [")
+    eventually(lambda: 'effect="its last good Routes stay"' in folder.controller.log)
+    (folder.routes / "b.yaml").write_text(text("b", "/new"))
+    folder.wait_for("/a", "/new")
+    assert "nothing is published" not in folder.controller.log
+
+
 def test_a_folder_that_went_takes_no_route_with_it(folder):
     folder.watch(folder.routes)
     folder.wait_for("/a", "/b")
