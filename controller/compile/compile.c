@@ -40,7 +40,6 @@ struct record {
 
     enum problem problem; /* of the newest generation */
     char *problem_text;   /* NULL: none */
-    bool awaits_stored;   /* invalid or denied, and stored() did not know yet */
 
     struct route *newest;  /* the newest generation, when it is valid and its gateway is there */
     struct route *serving; /* in its gateway's table; NULL: nothing */
@@ -266,7 +265,6 @@ static int recover(struct compile *compile, struct record *record)
     char key[TABLE_KEY_MAX + 1];
     int length = table_key_write(record->namespace_name, record->name, key);
 
-    record->awaits_stored = false;
     for (unsigned i = 0; length > 0 && i < compile->gateway_count; i++) {
         struct route_spec_error ignored;
         struct route *route;
@@ -278,8 +276,6 @@ static int recover(struct compile *compile, struct record *record)
         if (error == 0)
             error = table_entry_read(str_make(key, (size_t)length), buffer_view(&compile->scratch),
                                      &route, &ignored);
-        if (error == -EAGAIN)
-            record->awaits_stored = true;
         if (error == -ENOMEM)
             return error;
         if (error < 0)
@@ -382,7 +378,6 @@ static int settle(struct compile *compile, struct record *record)
     struct route *newest = record->newest;
     int result = newest ? ask_policy(compile, newest) : 0;
 
-    record->awaits_stored = false;
     if (result < 0)
         return result;
     if (result > 0) {
@@ -666,7 +661,6 @@ int compile_remove(struct compile *compile, struct str namespace_name, struct st
     set_next(record, NULL, -1);
     set_newest(record, NULL);
     record->removed = true;
-    record->awaits_stored = false;
     record->generation = -1;
     enqueue(compile, record);
     return compile->synced ? flush(compile) : 0;
@@ -683,14 +677,14 @@ int compile_recover(struct compile *compile)
     for (struct map_node *node = map_next(&compile->records, NULL); node;
          node = map_next(&compile->records, node)) {
         struct record *record = MAP_ELEMENT(node, struct record, node);
-        int error;
+        const struct route *next = record->next;
+        /* Also one that serves: a leader before may have seen a later good generation than we. */
+        bool bad = record->problem == PROBLEM_INVALID || record->problem == PROBLEM_DENIED;
+        int error = bad && !record->removed ? recover(compile, record) : 0;
 
-        if (!record->awaits_stored)
-            continue;
-        error = recover(compile, record);
         if (error)
             return error;
-        if (record->next)
+        if (record->next != next)
             enqueue(compile, record);
     }
     return compile->synced ? flush(compile) : 0;

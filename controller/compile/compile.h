@@ -48,7 +48,7 @@ struct compile_handler {
     /* The Route is gone; its entry went before. */
     void (*forgotten)(void *context, struct str namespace_name, struct str name);
     /*
-     * Asked when a Route is invalid or denied and no good generation was seen: what the gateway's
+     * Asked when a Route is invalid or denied, for its last good generation: what the gateway's
      * bucket holds under this key. 0 with the value appended; -ENOENT: nothing; -EAGAIN: not known
      * yet (compile_recover asks again); -ENOMEM.
      */
@@ -65,7 +65,7 @@ void compile_free(struct compile *compile);
 int compile_upsert(struct compile *compile, const struct source_route *route);
 int compile_remove(struct compile *compile, struct str namespace_name, struct str name);
 int compile_synced(struct compile *compile);
-/* stored() knows more than before: the Routes that waited for it ask again. */
+/* stored() knows more than before: Routes that are invalid or denied ask again. */
 int compile_recover(struct compile *compile);
 /* From now on this policy holds, for what is known too. Takes ownership; NULL: all is allowed. */
 int compile_set_policy(struct compile *compile, struct policy *policy);
