@@ -36,8 +36,9 @@
 #include "dataplane/table/entries.h"
 #include "dataplane/table/feed.h"
 #include "dataplane/table/jetstream.h"
+#include "dataplane/table/names.h"
+#include "dataplane/table/numbers.h"
 #include "lib/base/log.h"
-#include "lib/base/metrics.h"
 #include "lib/base/random.h"
 
 enum {
@@ -52,7 +53,6 @@ enum {
     GOODBYE_MS = 500,
     BATCH_MAX = 1024,
     UNADOPTED_MAX = 64, /* versions that loops have not taken yet; then changes gather */
-    NAME_MAX_BYTES = 384,
 };
 
 static const char out_of_memory[] = "out of memory while reading the table";
@@ -63,10 +63,8 @@ struct watch {
     struct feed *feed;
     struct swap *swap;
     pthread_t thread;
-    char *strings[7];                                    /* copies of what the options named */
-    char stream[NAME_MAX_BYTES], prefix[NAME_MAX_BYTES]; /* "$KV.<bucket>." */
-    char api[NAME_MAX_BYTES];                            /* "$JS.API." */
-    char ack_subject[2 * NAME_MAX_BYTES];
+    char *strings[7]; /* copies of what the options named */
+    struct names names;
 
     /* of the thread */
     enum reading reading;
@@ -95,9 +93,7 @@ struct watch {
 
     pthread_mutex_t lock;
     struct entries *entries; /* written with the lock held, by the thread alone */
-    struct watch_numbers {
-        uint64_t revision, applied, routes, rejected, replays, acks, ack_failures, live;
-    } numbers; /* as last shown */
+    struct numbers numbers;  /* as last shown */
 };
 
 /* ---- what others see ---- */
@@ -106,7 +102,7 @@ static void set_reason(struct watch *watch, const char *reason)
 {
     if (atomic_exchange(&watch->reason, reason) == reason)
         return;
-    log_info("table", LOG_TEXT("state", reason), LOG_TEXT("bucket", watch->stream));
+    log_info("table", LOG_TEXT("state", reason), LOG_TEXT("bucket", watch->names.stream));
 }
 
 static void show_numbers(struct watch *watch, uint64_t revision, uint64_t applied)
@@ -173,19 +169,20 @@ static void connect_feed(struct watch *watch)
 
 static void ask_consumer(struct watch *watch)
 {
-    char deliver[NAME_MAX_BYTES], subject[3 * NAME_MAX_BYTES], filter[NAME_MAX_BYTES + 1];
+    struct names_subject subject = names_request(&watch->names, "CONSUMER.CREATE");
+    char deliver[NAMES_BYTES], filter[NAMES_BYTES + 1];
 
     entries_begin(watch->entries);
     watch->sequence = watch->consumer_sequence = 0;
     watch->caught_up = watch->has_head = false;
     watch->head_ask = watch->end_ask = 0;
     watch->stream_end = 0;
-    snprintf(subject, sizeof(subject), "%sCONSUMER.CREATE.%s", watch->api, watch->stream);
-    snprintf(filter, sizeof(filter), "%s>", watch->prefix);
+    snprintf(filter, sizeof(filter), "%s>", watch->names.prefix);
     buffer_clear(&watch->text, SIZE_MAX);
     if (feed_follow(watch->feed, &watch->follow_id, deliver, sizeof(deliver)) ||
-        jetstream_write_consumer(&watch->text, watch->stream, filter, deliver, HEARTBEAT_MS) ||
-        feed_ask(watch->feed, subject, buffer_view(&watch->text), &watch->create_ask)) {
+        jetstream_write_consumer(&watch->text, watch->names.stream, filter, deliver,
+                                 HEARTBEAT_MS) ||
+        feed_ask(watch->feed, subject.text, buffer_view(&watch->text), &watch->create_ask)) {
         go_away(watch, "the connection to NATS is lost");
         return;
     }
@@ -224,7 +221,7 @@ static void on_head(struct watch *watch, uint64_t sequence, struct str value, bo
         return;
     }
     if (watch->reading == LIVE && (!good || strcmp(head.lineage, watch->head.lineage) != 0)) {
-        log_info("the table begins a new life", LOG_TEXT("bucket", watch->stream));
+        log_info("the table begins a new life", LOG_TEXT("bucket", watch->names.stream));
         pause_for(watch, 0);
         return;
     }
@@ -235,14 +232,14 @@ static void on_head(struct watch *watch, uint64_t sequence, struct str value, bo
 
 static void ask_head(struct watch *watch)
 {
-    char subject[3 * NAME_MAX_BYTES], key[NAME_MAX_BYTES + 8];
+    struct names_subject subject = names_request(&watch->names, "STREAM.MSG.GET");
+    char key[NAMES_BYTES + 8];
 
     watch->head_ms = feed_now_ms() + HEAD_INTERVAL_MS;
-    snprintf(subject, sizeof(subject), "%sSTREAM.MSG.GET.%s", watch->api, watch->stream);
-    snprintf(key, sizeof(key), "%s_table", watch->prefix);
+    snprintf(key, sizeof(key), "%s_table", watch->names.prefix);
     buffer_clear(&watch->text, SIZE_MAX);
     if (jetstream_write_get_last(&watch->text, key) ||
-        feed_ask(watch->feed, subject, buffer_view(&watch->text), &watch->head_ask))
+        feed_ask(watch->feed, subject.text, buffer_view(&watch->text), &watch->head_ask))
         go_away(watch, "the connection to NATS is lost");
 }
 
@@ -261,7 +258,7 @@ static void on_head_answer(struct watch *watch, struct str answer)
         result = table_head_read(buffer_view(&watch->text), &head);
     if (result == -ENOENT || result == -EINVAL ||
         (!result && head_differs(watch, &head, sequence))) {
-        log_info("the table is not the one that was read", LOG_TEXT("bucket", watch->stream));
+        log_info("the table is not the one that was read", LOG_TEXT("bucket", watch->names.stream));
         pause_for(watch, 0);
     }
 }
@@ -276,11 +273,10 @@ static struct str payload_of(natsMsg *message)
 /* Whoever may not ask, or gets no answer, goes by what was read. */
 static void ask_end(struct watch *watch)
 {
-    char subject[3 * NAME_MAX_BYTES];
+    struct names_subject subject = names_request(&watch->names, "STREAM.INFO");
 
     watch->end_ms = feed_now_ms() + ASK_MS;
-    snprintf(subject, sizeof(subject), "%sSTREAM.INFO.%s", watch->api, watch->stream);
-    if (feed_ask(watch->feed, subject, str_make("", 0), &watch->end_ask))
+    if (feed_ask(watch->feed, subject.text, str_make("", 0), &watch->end_ask))
         go_away(watch, "the connection to NATS is lost");
 }
 
@@ -358,7 +354,8 @@ static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint
 static void on_delivery(struct watch *watch, natsMsg *message,
                         const struct jetstream_delivery *delivery)
 {
-    struct str subject = str_from(natsMsg_GetSubject(message)), prefix = str_from(watch->prefix);
+    struct str subject = str_from(natsMsg_GetSubject(message)),
+               prefix = str_from(watch->names.prefix);
     struct str key;
 
     if (delivery->consumer_sequence != watch->consumer_sequence + 1 ||
@@ -519,7 +516,7 @@ static uint32_t send_ack(struct watch *watch)
 
     buffer_clear(&watch->text, SIZE_MAX);
     if (table_ack_write(&watch->ack.value, &watch->text) ||
-        feed_ask(watch->feed, watch->ack_subject, buffer_view(&watch->text), &id))
+        feed_ask(watch->feed, watch->names.ack_subject, buffer_view(&watch->text), &id))
         return 0;
     return id;
 }
@@ -641,25 +638,6 @@ static const char *copy(struct watch *watch, size_t index, const char *text)
     return watch->strings[index];
 }
 
-static int name_things(struct watch *watch, const struct watch_options *options)
-{
-    const char *domain = options->js_domain;
-    bool has_domain = domain && *domain;
-    int most = NAME_MAX_BYTES - 64;
-
-    if (strlen(options->gateway) > 63 || strlen(options->pod) > 253 ||
-        (has_domain && strlen(domain) > 128))
-        return -EINVAL;
-    snprintf(watch->stream, sizeof(watch->stream), "KV_metropolis-%.*s", most, options->gateway);
-    snprintf(watch->prefix, sizeof(watch->prefix), "$KV.metropolis-%.*s.", most, options->gateway);
-    snprintf(watch->api, sizeof(watch->api), has_domain ? "$JS.%.*s.API." : "$JS.%.*sAPI.", most,
-             has_domain ? domain : "");
-    /* A write to a bucket of another domain goes through that domain's API. */
-    snprintf(watch->ack_subject, sizeof(watch->ack_subject), "%s$KV.metropolis_acks.%s.%s",
-             has_domain ? watch->api : "", options->gateway, options->pod);
-    return 0;
-}
-
 static void watch_free(struct watch *watch)
 {
     feed_free(watch->feed);
@@ -703,7 +681,7 @@ int watch_start(const struct watch_options *options, struct swap *swap, struct w
     watch->entries = entries_new(str_from(options->gateway));
     if (!watch->feed || !watch->entries || !feed_options.servers || !feed_options.name)
         goto fail;
-    result = name_things(watch, options);
+    result = names_init(&watch->names, options->gateway, options->pod, options->js_domain);
     if (result)
         goto fail;
     swap_handle(swap,
@@ -741,9 +719,8 @@ int watch_dump(struct watch *watch, struct buffer *out)
     int result;
 
     pthread_mutex_lock(&watch->lock);
-    result = buffer_printf(
-        out, "{\"bucket\":\"%s\",\"revision\":%llu,\"routes\":", watch->stream + strlen("KV_"),
-        (unsigned long long)watch->numbers.applied);
+    result = buffer_printf(out, "{\"bucket\":\"%s\",\"revision\":%llu,\"routes\":",
+                           names_bucket(&watch->names), (unsigned long long)watch->numbers.applied);
     if (!result)
         result = entries_dump(watch->entries, out);
     pthread_mutex_unlock(&watch->lock);
@@ -752,41 +729,10 @@ int watch_dump(struct watch *watch, struct buffer *out)
 
 int watch_metrics(const struct watch *watch, struct buffer *page)
 {
-    static const struct {
-        const char *name, *help;
-        enum metrics_type type;
-        size_t offset;
-    } families[] = {
-        {"metropolis_table_watch_live", "1 while changes of the table are followed.", METRICS_GAUGE,
-         offsetof(struct watch_numbers, live)},
-        {"metropolis_table_read_revision", "Stream sequence that was read last.", METRICS_GAUGE,
-         offsetof(struct watch_numbers, revision)},
-        {"metropolis_table_applied_revision", "Stream sequence that every loop serves.",
-         METRICS_GAUGE, offsetof(struct watch_numbers, applied)},
-        {"metropolis_table_routes", "Routes in the table.", METRICS_GAUGE,
-         offsetof(struct watch_numbers, routes)},
-        {"metropolis_table_rejected_entries", "Entries of the table that could not be understood.",
-         METRICS_GAUGE, offsetof(struct watch_numbers, rejected)},
-        {"metropolis_table_replays_total", "Times that the whole table was read.", METRICS_COUNTER,
-         offsetof(struct watch_numbers, replays)},
-        {"metropolis_table_acks_total", "Acks that were stored.", METRICS_COUNTER,
-         offsetof(struct watch_numbers, acks)},
-        {"metropolis_table_ack_failures_total", "Acks that were not stored.", METRICS_COUNTER,
-         offsetof(struct watch_numbers, ack_failures)},
-    };
-    struct watch_numbers numbers;
-    int result = 0;
+    struct numbers numbers;
 
     pthread_mutex_lock((pthread_mutex_t *)&watch->lock);
     numbers = watch->numbers;
     pthread_mutex_unlock((pthread_mutex_t *)&watch->lock);
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && !result; i++) {
-        uint64_t value;
-
-        memcpy(&value, (const char *)&numbers + families[i].offset, sizeof(value));
-        result = metrics_family(page, families[i].name, families[i].type, families[i].help);
-        if (!result)
-            result = metrics_sample(page, families[i].name, "", (double)value);
-    }
-    return result;
+    return numbers_write(&numbers, page);
 }

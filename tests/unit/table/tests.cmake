@@ -1,3 +1,4 @@
+unit_test(table names dataplane_table)
 unit_test(table swap dataplane_table)
 unit_test(table entries dataplane_table)
 unit_test(table ack dataplane_table)
