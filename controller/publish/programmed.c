@@ -465,7 +465,9 @@ void programmed_stored(struct programmed *programmed, struct str namespace_name,
     if (!programmed->leads) {
         remember(item, memory);
         settle(programmed, item, now_ns);
-    } else if (link_alone(&item->fresh) && now_ns >= item->retell_ns) {
+    } else if (!link_alone(&item->fresh)) {
+        return; /* will be told */
+    } else if (now_ns >= item->retell_ns) {
         item->retells = 0;
         tell_again(programmed, item, now_ns);
     } else if (link_alone(&item->again)) {

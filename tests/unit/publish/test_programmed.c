@@ -459,6 +459,24 @@ static void test_a_status_that_another_wrote_is_told_again(void **state)
     programmed_free(f.programmed);
 }
 
+static void test_a_status_that_another_wrote_ends_no_silence(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, false);
+    ack(&f, "gw-1", "L1", 5);
+    accept_route(&f, 1);
+    store(&f, -1);
+    pass(&f, 500 * MS);
+    assert_int_equal(f.sink.writes, 0);
+    pass(&f, SECONDS);
+    assert_int_equal(f.sink.writes, 1);
+    store(&f, -1); /* the first of those that another wrote over */
+    assert_int_equal(f.sink.writes, 2);
+    programmed_free(f.programmed);
+}
+
 static void test_two_who_write_the_same_status_do_so_less_and_less(void **state)
 {
     unsigned seen = 0;
@@ -538,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_a_true_of_the_leader_before_is_not_lowered),
         cmocka_unit_test(test_a_new_leader_waits_a_second_before_it_shows_lag),
         cmocka_unit_test(test_a_status_that_another_wrote_is_told_again),
+        cmocka_unit_test(test_a_status_that_another_wrote_ends_no_silence),
         cmocka_unit_test(test_two_who_write_the_same_status_do_so_less_and_less),
         cmocka_unit_test(test_scaling_pods_writes_no_status),
         cmocka_unit_test(test_sequences_out_of_order_complete_in_order),
