@@ -18,7 +18,7 @@
 
 #include "lib/base/log.h"
 
-enum { ACCEPTS_MAX = 64, BACKLOG = 4096, PAUSE_MS = 100 };
+enum { ACCEPTS_MAX = 64, BACKLOG = 4096, PAUSE_MS = 100, COMPLAIN_EVERY_MS = 10000 };
 
 static int parse_port(struct str text)
 {
@@ -120,6 +120,19 @@ static void on_pause_over(uv_timer_t *timer)
     uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
+/* It is tried again several times a second, and may go on for long. */
+static void complain(struct listener *listener, int error)
+{
+    uint64_t now_ms = uv_now(listener->poll.loop);
+
+    if (now_ms < listener->complain_ms)
+        return;
+    listener->complain_ms = now_ms + COMPLAIN_EVERY_MS;
+    log_warn("cannot accept connections: allow more descriptors (ulimit -n), or lower "
+             "--connections-max",
+             LOG_TEXT("error", strerror(error)));
+}
+
 /* False: nothing waits any more, or nothing can be accepted now. */
 static bool accept_one(struct listener *listener)
 {
@@ -132,7 +145,7 @@ static bool accept_one(struct listener *listener)
         return true;
     }
     if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        log_warn("cannot accept connections", LOG_TEXT("error", strerror(errno)));
+        complain(listener, errno);
         uv_poll_stop(&listener->poll);
         uv_timer_start(&listener->pause, on_pause_over, PAUSE_MS, 0);
         return false;
@@ -158,6 +171,7 @@ int listener_start(struct listener *listener, uv_loop_t *loop, int fd,
     listener->fd = fd;
     listener->accepted = accepted;
     listener->context = context;
+    listener->complain_ms = 0;
     uv_timer_init(loop, &listener->pause);
     code = uv_poll_init(loop, &listener->poll, fd);
     if (code == 0)

@@ -22,7 +22,8 @@ void listener_format(const struct sockaddr_storage *address, char *text, size_t 
 /* One socket on one loop. */
 struct listener {
     uv_poll_t poll;
-    uv_timer_t pause; /* after running out of descriptors */
+    uv_timer_t pause;     /* after running out of descriptors */
+    uint64_t complain_ms; /* from then on, of that */
     int fd;
     /* Takes over the accepted socket. */
     void (*accepted)(void *context, int fd, const struct sockaddr *peer);

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import resource
 import socket
 import threading
 import time
@@ -381,3 +383,19 @@ def test_the_poc_example_answers_in_reverse(files_stack, serve, gw, tmp_path):
         assert gw.get("/foo?data=asdf").text.strip() == "fdsa"
         worker.popen.terminate()
         assert worker.popen.wait(10) == 0
+
+
+def test_running_out_of_descriptors_is_said_once_and_passes(tmp_path):
+    with Gateway(tmp_path, "nats://127.0.0.1:1") as gateway:
+        eventually(lambda: gateway.get("/").status_code == 503)
+        limit = len(os.listdir(f"/proc/{gateway.popen.pid}/fd")) + 2
+        resource.prlimit(gateway.popen.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        host, port = gateway.address.split(":")
+        held = [socket.create_connection((host, int(port))) for _ in range(30)]
+        eventually(lambda: "(ulimit -n)" in gateway.log)
+        time.sleep(2)
+        assert gateway.log.count("(ulimit -n)") <= 2  # of each loop one
+        for connection in held:
+            connection.close()
+        with httpx.Client() as client:
+            eventually(lambda: client.get(gateway.url).status_code == 503)
