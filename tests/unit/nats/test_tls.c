@@ -73,7 +73,8 @@ static void start_tls_server(struct test_server *server, const struct certificat
 {
     char config[2048];
 
-    snprintf(config, sizeof(config), "tls { cert_file: \"%s\", key_file: \"%s\"\n%s }\n%s\n",
+    snprintf(config, sizeof(config),
+             "tls { timeout: 20, cert_file: \"%s\", key_file: \"%s\"\n%s }\n%s\n",
              certificate->cert, certificate->key, more, outside);
     test_server_start(server, config);
 }
