@@ -142,7 +142,7 @@ enum problem planner_match(struct planner *planner, const struct route_table *ta
         return PROBLEM_NOT_READY;
     buffer_clear(&planner->canonical, SIZE_MAX);
     if (path_encode(planner->segments, planner->segment_count, &planner->canonical) < 0)
-        return PROBLEM_TARGET_TOO_LONG;
+        return PROBLEM_INTERNAL; /* no memory */
     asked.canonical_path = buffer_view(&planner->canonical);
     asked.segment_count = planner->segment_count;
     switch (route_table_match(table, &asked, &planner->scratch, &ret_plan->hit, &trouble)) {
@@ -212,7 +212,7 @@ static enum problem collect_params(struct planner *planner, const struct route_m
         bytes += 3 * planner->segments[i].len + 2;
     buffer_clear(&planner->params, SIZE_MAX);
     if (!buffer_reserve(&planner->params, bytes)) /* now nothing moves while values are borrowed */
-        return PROBLEM_TARGET_TOO_LONG;
+        return PROBLEM_INTERNAL;
     for (size_t i = 0; i < matched->segment_count; i++) {
         const struct route_segment *segment = &matched->segments[i];
         size_t last = segment->kind == ROUTE_SEGMENT_REST ? planner->segment_count : i + 1;

@@ -295,3 +295,10 @@ def stop_all(processes):
     assert not failures, "\n".join(failures)
 
 
+def programmed(kubectl, name):
+    kubectl("wait", "--for=condition=Programmed", f"route/{name}", f"--timeout={PATIENCE_S:.0f}s")
+
+
+def served(stack, path, host, body):
+    """Every gateway answers with this body; no gateway may lag once the Route is Programmed."""
+    return all(g.get(path, host).content == body for g in stack.gateways)
