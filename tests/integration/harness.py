@@ -299,6 +299,11 @@ def programmed(kubectl, name):
     kubectl("wait", "--for=condition=Programmed", f"route/{name}", f"--timeout={PATIENCE_S:.0f}s")
 
 
+def programmed_at(kubectl, name, generation=1):
+    """The same of one generation, with time for the controller's longest back-off, and then some."""
+    eventually(lambda: (kubectl.condition(name, "Programmed") or ())[::3] == ("True", generation), 2 * PATIENCE_S, 0.1)
+
+
 def served(stack, path, host, body):
     """Every gateway answers with this body; no gateway may lag once the Route is Programmed."""
     return all(g.get(path, host).content == body for g in stack.gateways)

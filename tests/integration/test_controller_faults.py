@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Stack
 from faults import Cluster, Proxy, Traffic, kubeconfig_with, server_address
-from harness import PATIENCE_S, Kubectl, eventually, route, subject_of
+from harness import PATIENCE_S, Kubectl, eventually, programmed_at, route, subject_of
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,9 @@ def stack(tmp_path, cluster, proxy, kubectl):
     made.worker().serve("steady", subject_of)
     made.workers[0].serve("burst.*", subject_of)
     kubectl.apply(route("steady", "/steady", "steady", hostnames=["faults.test"]))
-    programmed(kubectl, "steady")
+    programmed_at(kubectl, "steady")
     yield made
     made.close()
-
-
-def programmed(kubectl, name, generation=1):
-    # Longer than the controller's longest back-off, and then some.
-    eventually(lambda: (kubectl.condition(name, "Programmed") or ())[::3] == ("True", generation), 2 * PATIENCE_S, 0.1)
 
 
 def burst(number, subject="burst.{}", **options):
@@ -78,7 +73,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_event(stack, proxy, kubect
             proxy.cut_next = True
             kubectl.apply(burst(number))
             eventually(lambda: serve(stack, f"burst-{number}", f"burst.burst-{number}".encode()))
-            programmed(kubectl, f"burst-{number}")
+            programmed_at(kubectl, f"burst-{number}")
     assert proxy.cuts == 5
     assert lists(stack) == before  # it went on from the version before the cut
 
@@ -86,7 +81,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_event(stack, proxy, kubect
 def test_an_api_server_that_is_killed_and_has_forgotten_when_it_comes_back(cluster, stack, proxy, kubectl):
     kubectl.apply(burst(0), burst(1))
     for name in ("burst-0", "burst-1"):
-        programmed(kubectl, name)
+        programmed_at(kubectl, name)
     before = lists(stack)
     with traffic(stack):
         proxy.shut()
@@ -99,7 +94,7 @@ def test_an_api_server_that_is_killed_and_has_forgotten_when_it_comes_back(clust
         proxy.open = True
         cluster.start()
         eventually(lambda: serve(stack, "burst-2", b"burst.burst-2"), 2 * PATIENCE_S)
-        programmed(kubectl, "burst-1", 2)
+        programmed_at(kubectl, "burst-1", 2)
         assert serve(stack, "burst-1", b"burst.changed")
         assert all(g.get("/burst-0", "faults.test").status_code == 404 for g in stack.gateways)
         stack.controller.wait_ready()
@@ -124,13 +119,13 @@ def test_a_token_that_is_revoked_is_read_anew_from_its_file(tmp_path, cluster, s
     stack.controller.argv[stack.controller.argv.index("--kubeconfig") + 1] = path
     stack.controller.start().wait_ready()
     kubectl.apply(burst(0))
-    programmed(kubectl, "burst-0")
+    programmed_at(kubectl, "burst-0")
     with traffic(stack):
         file.write_text(new_token("second"))
         kubectl("delete", "secret", "first")
         time.sleep(11)  # the API server remembers for 10 s that the token was good
         kubectl.apply(burst(1))
-        programmed(kubectl, "burst-1")
+        programmed_at(kubectl, "burst-1")
         assert serve(stack, "burst-1", b"burst.burst-1")
     assert stack.controller.metric("rest_client_requests_total", code="401") > 0
 
@@ -146,7 +141,7 @@ def test_a_nats_server_that_is_killed_and_comes_back_empty(stack, kubectl):
         stack.nats.killed = False
         for number in range(2):
             eventually(lambda: serve(stack, f"burst-{number}", f"burst.burst-{number}".encode()))
-            programmed(kubectl, f"burst-{number}")
+            programmed_at(kubectl, f"burst-{number}")
         stack.controller.wait_ready()
         eventually(lambda: serve(stack, "steady", b"steady"))
     assert kubectl.condition("steady", "Programmed")[0] == "True"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from faults import Proxy, Traffic, kubeconfig_with, server_address
-from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all, subject_of
+from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, programmed_at, route, stop_all, subject_of
 
 EXPIRY_S = 15  # of a Lease that nobody renews
 BUCKET = "KV_metropolis-default"
@@ -100,10 +100,6 @@ def takes_over(controller, within_s):
     return time.monotonic() - start
 
 
-def programmed(kubectl, name, generation=1):
-    eventually(lambda: (kubectl.condition(name, "Programmed") or [""])[0::3] == ("True", generation), 2 * PATIENCE_S)
-
-
 @pytest.fixture
 def new_group(tmp_path, kubeconfig):
     made = []
@@ -122,7 +118,7 @@ def test_one_leads_and_the_other_is_ready_and_writes_nothing(new_group, kubectl)
     leader, standby = group.leader(), group.standby()
     group.worker("lead.>")
     kubectl.apply(route("lead", "/lead/x", hostnames=["lead.test"]))
-    programmed(kubectl, "lead")
+    programmed_at(kubectl, "lead")
     assert group.served("/lead/x", "lead.test") == [b"lead.x.GET"] * 2
     assert "leader: this one" in leader.get_admin("/readyz").text
     ready = standby.get_admin("/readyz")
@@ -141,7 +137,7 @@ def test_a_leader_that_is_stopped_hands_over_at_once_and_no_status_is_lowered(ne
     leader, standby = group.leader(), group.standby()
     group.worker("stop.>")
     kubectl.apply(route("stop", "/stop/x", hostnames=["stop.test"]))
-    programmed(kubectl, "stop")
+    programmed_at(kubectl, "stop")
     before = kubectl.route("stop")
     leader.signal(signal.SIGTERM)
     took_s = takes_over(standby, PATIENCE_S)
@@ -149,7 +145,7 @@ def test_a_leader_that_is_stopped_hands_over_at_once_and_no_status_is_lowered(ne
     assert took_s < 5 or BUILD.name != "release"
     assert leader.stop() == 0
     kubectl.apply(route("next", "/stop/y", hostnames=["stop.test"]))
-    programmed(kubectl, "next")
+    programmed_at(kubectl, "next")
     assert group.served("/stop/y", "stop.test") == [b"stop.y.GET"] * 2
     assert kubectl.route("stop")["status"] == before["status"]
     spec = json.loads(kubectl("get", "lease", group.lease, "-n", "default", "-o", "json").stdout)["spec"]
@@ -163,7 +159,7 @@ def test_a_rolling_restart_during_a_burst_loses_nothing(new_group, kubectl):
     group = new_group()
     group.worker("roll.>")
     kubectl.apply(route("steady", "/steady", "roll.steady", hostnames=["roll.test"]))
-    programmed(kubectl, "steady")
+    programmed_at(kubectl, "steady")
     names = [f"burst-{i}" for i in range(30)]
     with Traffic(group.gateways, "/steady", "roll.test"):
         for turn in range(3):
@@ -175,7 +171,7 @@ def test_a_rolling_restart_during_a_burst_loses_nothing(new_group, kubectl):
             leader.start().wait_ready()
             eventually(group.leader)
         for name in names[3:]:
-            programmed(kubectl, name)
+            programmed_at(kubectl, name)
             assert group.served(f"/{name}", "roll.test") == [f"roll.{name}".encode()] * 2
         for name in names[:3]:
             eventually(lambda: all(g.get(f"/{name}", "roll.test").status_code == 404 for g in group.gateways))
@@ -189,7 +185,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_has_expired(new_grou
     took_s = takes_over(standby, EXPIRY_S + PATIENCE_S)
     print(f"takeover after SIGKILL: {took_s:.1f} s")
     assert took_s > EXPIRY_S - 4  # it was renewed every 2 s
-    programmed(kubectl, "late")
+    programmed_at(kubectl, "late")
 
 
 @pytest.mark.parametrize("servers", [1, 3])
@@ -199,7 +195,7 @@ def test_a_leader_that_was_suspended_writes_nothing_when_it_wakes_up(new_group, 
     group.worker("sleep.>")
     for name in ("kept", "changed", "deleted"):
         kubectl.apply(route(name, f"/{name}", f"sleep.{name}", hostnames=["sleep.test"]))
-        programmed(kubectl, name)
+        programmed_at(kubectl, name)
     writes = first.metric("metropolis_controller_writes_total")
     first.signal(signal.SIGSTOP)
     # It hears of these only after it has woken up.
@@ -207,8 +203,8 @@ def test_a_leader_that_was_suspended_writes_nothing_when_it_wakes_up(new_group, 
     kubectl.apply(route("added", "/added", "sleep.added", hostnames=["sleep.test"]))
     kubectl("delete", "route.metropolis.dev", "deleted")
     takes_over_while_stopped(second)
-    programmed(kubectl, "changed", 2)
-    programmed(kubectl, "added")
+    programmed_at(kubectl, "changed", 2)
+    programmed_at(kubectl, "added")
     assert group.served("/changed", "sleep.test") == [b"sleep.anew"] * 2
     assert all(g.get("/deleted", "sleep.test").status_code == 404 for g in group.gateways)
     before = group.bucket()
@@ -223,13 +219,13 @@ def test_a_leader_that_was_suspended_writes_nothing_when_it_wakes_up(new_group, 
     assert {name: kubectl.route(name)["status"] for name in statuses} == statuses
 
     kubectl.apply(route("after", "/after", "sleep.after", hostnames=["sleep.test"]))
-    programmed(kubectl, "after")
+    programmed_at(kubectl, "after")
     assert group.bucket() == (before[0] + 1, before[1], before[2] + 1)
     # And it can lead again, with all that happened meanwhile.
     second.signal(signal.SIGTERM)
     eventually(lambda: leads(first))
     kubectl.apply(route("again", "/again", "sleep.again", hostnames=["sleep.test"]))
-    programmed(kubectl, "again")
+    programmed_at(kubectl, "again")
     for name, body in (("kept", b"sleep.kept"), ("changed", b"sleep.anew"), ("added", b"sleep.added"), ("again", b"sleep.again")):
         assert group.served(f"/{name}", "sleep.test") == [body] * 2
     assert all(g.get("/deleted", "sleep.test").status_code == 404 for g in group.gateways)
@@ -252,7 +248,7 @@ def test_a_leader_cut_off_from_the_api_server_gives_way_and_comes_back_as_standb
     eventually(lambda: leads(first))
     group.start(second).wait_ready()
     kubectl.apply(route("before", "/before", hostnames=["cut.test"]))
-    programmed(kubectl, "before")
+    programmed_at(kubectl, "before")
     proxy.shut()
     start = time.monotonic()
     eventually(lambda: not leads(first))
@@ -281,7 +277,7 @@ def test_a_table_that_was_lost_comes_back_whole_and_no_gateway_drops_a_route(new
     group.worker("loss.>")
     for name in ("kept", "changed"):
         kubectl.apply(route(name, f"/{name}", f"loss.{name}", hostnames=["loss.test"]))
-        programmed(kubectl, name)
+        programmed_at(kubectl, name)
     backup = group.directory / "backup"
     if loss == "restored":
         server.stop()
@@ -290,8 +286,8 @@ def test_a_table_that_was_lost_comes_back_whole_and_no_gateway_drops_a_route(new
         eventually(leader.ready)
     kubectl.apply(route("changed", "/changed", "loss.anew", hostnames=["loss.test"]))
     kubectl.apply(route("added", "/added", "loss.added", hostnames=["loss.test"]))
-    programmed(kubectl, "changed", 2)
-    programmed(kubectl, "added")
+    programmed_at(kubectl, "changed", 2)
+    programmed_at(kubectl, "added")
     before = leader.metric("metropolis_controller_lineages_total")
     if loss == "deleted":
         asyncio.run(delete_bucket(group.url))
@@ -312,7 +308,7 @@ def test_a_table_that_was_lost_comes_back_whole_and_no_gateway_drops_a_route(new
         assert time.monotonic() < end
     # What is True now is served by both, at once.
     kubectl.apply(route("changed", "/changed", "loss.third", hostnames=["loss.test"]))
-    programmed(kubectl, "changed", 3)
+    programmed_at(kubectl, "changed", 3)
     assert group.served("/changed", "loss.test") == [b"loss.third"] * 2
     assert group.bucket()[2] == 3
     assert group.leader() is leader
@@ -324,7 +320,7 @@ def test_a_table_that_was_lost_comes_back_whole_and_no_gateway_drops_a_route(new
 def test_a_second_group_of_another_owner_is_refused_by_name(new_group, kubectl):
     group = new_group()
     kubectl.apply(route("ours", "/ours", hostnames=["owner.test"]))
-    programmed(kubectl, "ours")
+    programmed_at(kubectl, "ours")
     before = group.bucket()
     kubectl("create", "namespace", f"{kubectl.namespace}-b")
     theirs = type(kubectl)(kubectl.kubeconfig, f"{kubectl.namespace}-b")
@@ -356,7 +352,7 @@ def test_a_leader_that_finds_another_writer_gives_its_lease_back(new_group, kube
     assert first.ready() and "standby" in first.get_admin("/readyz").text
     # Nobody wants this Lease for a while: its other controller lets it lie, too, or takes its turn.
     kubectl.apply(route("turn", "/turn", hostnames=["turn.test"]))
-    programmed(kubectl, "turn")
+    programmed_at(kubectl, "turn")
 
 
 ROLE = """
@@ -398,8 +394,8 @@ def test_a_new_leader_that_may_not_read_a_namespace_deletes_nothing_and_says_so(
         group.start(first).wait_ready()
         kubectl.apply(route("here", "/here", "rbac.here", hostnames=["rbac.test"]))
         shop.apply(route("there", "/there", "rbac.there", hostnames=["rbac.test"]))
-        programmed(kubectl, "here")
-        programmed(shop, "there")
+        programmed_at(kubectl, "here")
+        programmed_at(shop, "there")
         shop("delete", "rolebinding", "controller")
         before = group.bucket()
         first.stop()
@@ -414,7 +410,7 @@ def test_a_new_leader_that_may_not_read_a_namespace_deletes_nothing_and_says_so(
         assert group.served("/here", "rbac.test") == [b"rbac.here"] * 2
         assert group.served("/there", "rbac.test") == [b"rbac.there"] * 2
         shop.apply(ROLE.format(namespace=shop.namespace, account=kubectl.namespace))
-        programmed(kubectl, "here", 2)
+        programmed_at(kubectl, "here", 2)
         eventually(lambda: all(g.get("/there", "rbac.test").status_code == 404 for g in group.gateways))
         second.wait_ready()
         assert group.served("/here", "rbac.test") == [b"rbac.anew"] * 2
