@@ -10,12 +10,20 @@
 
 #include "lib/wire/http_field.h"
 
+/* Eight digits, of numbers of which no digit means more than another. */
+static void put_hex_half(char *to, uint32_t value)
+{
+    uint64_t nibbles = (value | (uint64_t)value << 28) & 0x0F0F0F0F0F0F0F0F;
+    uint64_t letters = (nibbles + 0x0606060606060606) >> 4 & 0x0101010101010101;
+
+    nibbles += 0x3030303030303030 + letters * ('a' - '0' - 10);
+    memcpy(to, &nibbles, sizeof(nibbles));
+}
+
 static void put_hex(char *to, uint64_t value)
 {
-    static const char digits[] = "0123456789abcdef";
-
-    for (int i = 15; i >= 0; i--, value >>= 4)
-        to[i] = digits[value & 15];
+    put_hex_half(to, (uint32_t)value);
+    put_hex_half(to + 8, (uint32_t)(value >> 32));
 }
 
 void origin_make_id(struct random_source *random, char *id)

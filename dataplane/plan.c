@@ -61,7 +61,7 @@ struct str planner_allow(struct planner *planner, uint32_t methods)
 
 struct conditions {
     const struct http_request *request;
-    struct arena *scratch;
+    struct planner *planner;
     char *room;  /* for a decoded query parameter; made once, as a value is looked at only once */
     bool failed; /* no memory: whether a condition holds is not known */
 };
@@ -78,8 +78,8 @@ static bool header_value(void *context, struct str name, struct str *ret_value)
         if (!str_equal_nocase(header->name, name))
             continue;
         if (found) {
-            joined = arena_printf(conditions->scratch, STR_FMT ", " STR_FMT, STR_ARG(*ret_value),
-                                  STR_ARG(header->value));
+            joined = arena_printf(&conditions->planner->scratch, STR_FMT ", " STR_FMT,
+                                  STR_ARG(*ret_value), STR_ARG(header->value));
             if (!joined.ptr) {
                 conditions->failed = true;
                 return false;
@@ -99,9 +99,23 @@ static bool param_value(void *context, struct str name, struct str *ret_value)
     if (!query.len)
         return false;
     if (!conditions->room)
-        conditions->room = arena_take(conditions->scratch, query.len);
+        conditions->room = arena_take(&conditions->planner->scratch, query.len);
     conditions->failed |= !conditions->room;
     return conditions->room && path_query_find(query, name, conditions->room, ret_value) == 1;
+}
+
+static bool canonical_path(void *context, struct str *ret_path)
+{
+    struct conditions *conditions = context;
+    struct planner *planner = conditions->planner;
+
+    buffer_clear(&planner->canonical, SIZE_MAX);
+    if (path_encode(planner->segments, planner->segment_count, &planner->canonical) < 0) {
+        conditions->failed = true;
+        return false;
+    }
+    *ret_path = buffer_view(&planner->canonical);
+    return true;
 }
 
 /* The path's segments, which borrow scratch. */
@@ -123,11 +137,12 @@ enum problem planner_match(struct planner *planner, const struct route_table *ta
                            const struct http_request *request, struct str host,
                            struct plan *ret_plan)
 {
-    struct conditions conditions = {.request = request, .scratch = &planner->scratch};
+    struct conditions conditions = {.request = request, .planner = planner};
     struct route_request asked = {
         .host = host,
         .segments = planner->segments,
         .method = request->method,
+        .canonical_path = canonical_path,
         .header = header_value,
         .param = param_value,
         .context = &conditions,
@@ -140,10 +155,6 @@ enum problem planner_match(struct planner *planner, const struct route_table *ta
         return problem;
     if (!table)
         return PROBLEM_NOT_READY;
-    buffer_clear(&planner->canonical, SIZE_MAX);
-    if (path_encode(planner->segments, planner->segment_count, &planner->canonical) < 0)
-        return PROBLEM_INTERNAL; /* no memory */
-    asked.canonical_path = buffer_view(&planner->canonical);
     asked.segment_count = planner->segment_count;
     switch (route_table_match(table, &asked, &planner->scratch, &ret_plan->hit, &trouble)) {
     case ROUTE_FOUND:
@@ -267,8 +278,8 @@ static enum problem encode(struct planner *planner, const struct http_request *r
         return problem;
     for (bool second = false;; second = true) {
         buffer_clear(&planner->block, SIZE_MAX);
-        switch (http_request_encode(&meta, headers, request->header_count, &planner->scratch,
-                                    &planner->block, &dropped, &plan->detail)) {
+        switch (http_request_encode(&meta, headers, request->header_count, &planner->names,
+                                    &planner->scratch, &planner->block, &dropped, &plan->detail)) {
         case 0:
             planner->fields_dropped += dropped;
             return PROBLEM_NONE;

@@ -29,6 +29,7 @@ struct plan {
 struct planner {
     struct arena scratch; /* for the caller, too; planner_reset before each request */
     struct buffer block, params, canonical;
+    struct http_field_names names; /* of headers */
     struct str segments[PLAN_SEGMENTS_MAX];
     size_t segment_count;
     char subject[SUBJECT_MAX];

@@ -153,25 +153,32 @@ static int hex_digit(char digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-/* Writes at most length bytes to out; a "%" that starts no escape stands for itself. */
+/* Decodes the first byte and returns how many it was written in, 1 or 3; a "%" that starts no
+ * escape stands for itself. */
+static size_t percent_decode_byte(const char *text, size_t length, bool plus_is_space,
+                                  char *ret_byte)
+{
+    int high = -1, low = -1;
+
+    if (text[0] == '%' && length > 2) {
+        high = hex_digit(text[1]);
+        low = hex_digit(text[2]);
+    }
+    if (high >= 0 && low >= 0) {
+        *ret_byte = (char)(high << 4 | low);
+        return 3;
+    }
+    *ret_byte = plus_is_space && text[0] == '+' ? ' ' : text[0];
+    return 1;
+}
+
+/* Writes at most length bytes to out. */
 static size_t percent_decode(const char *text, size_t length, bool plus_is_space, char *out)
 {
     size_t written = 0;
 
-    for (size_t i = 0; i < length; i++) {
-        int high = -1, low = -1;
-
-        if (text[i] == '%' && length - i > 2) {
-            high = hex_digit(text[i + 1]);
-            low = hex_digit(text[i + 2]);
-        }
-        if (high >= 0 && low >= 0) {
-            out[written++] = (char)(high << 4 | low);
-            i += 2;
-        } else {
-            out[written++] = plus_is_space && text[i] == '+' ? ' ' : text[i];
-        }
-    }
+    for (size_t i = 0; i < length;)
+        i += percent_decode_byte(text + i, length - i, plus_is_space, &out[written++]);
     return written;
 }
 
@@ -196,18 +203,13 @@ static bool query_name_is(const char *encoded, size_t length, const char *name)
     size_t i = 0;
 
     for (; *name != '\0'; name++) {
-        size_t step = length - i > 2 && encoded[i] == '%' && hex_digit(encoded[i + 1]) >= 0 &&
-                              hex_digit(encoded[i + 2]) >= 0
-                          ? 3
-                          : 1;
         char byte;
 
         if (i == length)
             return false;
-        percent_decode(encoded + i, step, true, &byte);
+        i += percent_decode_byte(encoded + i, length - i, true, &byte);
         if (byte != *name)
             return false;
-        i += step;
     }
     return i == length;
 }

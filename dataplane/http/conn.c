@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -236,6 +237,27 @@ static void linger(struct conn *conn)
     set_deadline(conn, LINGER_MS);
 }
 
+/*
+ * What the socket takes of both parts at once: 0 when it is full, -1 when it is broken. Only while
+ * nothing waits to be sent. Not by libuv, which has no send(): write() takes a longer way through
+ * the kernel.
+ */
+static ssize_t send_now(struct conn *conn, struct str first, struct str second)
+{
+    struct iovec parts[] = {{(char *)first.ptr, first.len}, {(char *)second.ptr, second.len}};
+    const struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    uv_os_fd_t fd;
+    ssize_t sent;
+
+    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0)
+        return -1;
+    do
+        sent = second.len ? sendmsg(fd, &message, MSG_NOSIGNAL)
+                          : send(fd, first.ptr, first.len, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 && (errno == EAGAIN || errno == ENOBUFS) ? 0 : sent;
+}
+
 /* ---- requests ---- */
 
 static void refuse(struct conn *conn, enum problem problem, const char *detail)
@@ -262,8 +284,6 @@ static bool begin_body(struct conn *conn)
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct http_server *server = conn->server;
     const struct http_request *request = &conn->parser.request;
-    uv_buf_t buf = uv_buf_init((char *)go_on, sizeof(go_on) - 1);
-    int written;
 
     conn->body_begun = true;
     conn->body_begun_ms = uv_now(server->loop);
@@ -276,12 +296,11 @@ static bool begin_body(struct conn *conn)
         return false;
     }
     conn->state = CONN_READING;
-    written = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
-    if (written != (int)buf.len) { /* a socket that takes no 25 bytes when nothing is unsent */
-        conn_drop(conn);
+    if (send_now(conn, STR_LIT(go_on), (struct str){0}) != sizeof(go_on) - 1) {
+        conn_drop(conn); /* a socket that takes no 25 bytes when nothing is unsent */
         return false;
     }
-    server->counters.bytes_out += buf.len;
+    server->counters.bytes_out += sizeof(go_on) - 1;
     return true;
 }
 
@@ -439,20 +458,16 @@ static void queue_rest(struct conn *conn, struct str head, struct str body, size
 
 static void send_response(struct conn *conn, struct str head, struct str body)
 {
-    uv_buf_t bufs[2] = {uv_buf_init((char *)head.ptr, (unsigned)head.len),
-                        uv_buf_init((char *)body.ptr, (unsigned)body.len)};
-    int written = uv_try_write((uv_stream_t *)&conn->tcp, bufs, body.len ? 2 : 1);
+    ssize_t sent = send_now(conn, head, body);
 
-    if (written == UV_EAGAIN)
-        written = 0;
-    if (written < 0) {
+    if (sent < 0) {
         conn->server->counters.vanished++;
         conn_close(conn);
         return;
     }
     conn->server->counters.bytes_out += head.len + body.len;
-    if ((size_t)written < head.len + body.len)
-        queue_rest(conn, head, body, (size_t)written);
+    if ((size_t)sent < head.len + body.len)
+        queue_rest(conn, head, body, (size_t)sent);
     else
         finish(conn);
 }
@@ -515,8 +530,7 @@ static void on_full(struct conn *conn)
 {
     if (!conn->in) {
         conn->server->counters.refused++;
-        (void)uv_try_write((uv_stream_t *)&conn->tcp,
-                           &(uv_buf_t){(char *)http_overloaded.ptr, http_overloaded.len}, 1);
+        (void)send_now(conn, http_overloaded, (struct str){0});
         linger(conn);
         return;
     }

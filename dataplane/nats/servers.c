@@ -99,7 +99,7 @@ static struct str after_last(struct str text, char c, struct str *ret_before)
 /* NULL, or what is wrong with it. */
 static const char *read_url(struct str url, struct server *server)
 {
-    struct str userinfo, address, user, password;
+    struct str userinfo, address, user, password = {0};
 
     *server = (struct server){0};
     server->tls = str_starts_with(url, STR_LIT("tls://"));

@@ -67,7 +67,8 @@ struct search {
     size_t depth;                                /* index of the last level */
     uint32_t hashes[ROUTE_SEGMENTS_MAX];         /* of the first segments */
     size_t hashed;
-    pcre2_match_context *regex_context; /* both are made for the first regular expression */
+    struct str regex_path; /* all three are made for the first regular expression */
+    pcre2_match_context *regex_context;
     pcre2_match_data *regex_data;
     uint32_t allowed; /* methods that would have been served, 1 << method */
     uint32_t work;    /* since the last look at the clock */
@@ -158,16 +159,18 @@ static void regex_give(void *memory, void *arena)
 
 static bool regex_prepare(struct search *search)
 {
-    size_t steps = REGEX_BYTES_MAX / (search->request->canonical_path.len + 1);
+    const struct route_request *request = search->request;
+    size_t steps;
     pcre2_general_context *general =
         pcre2_general_context_create(regex_take, regex_give, search->scratch);
 
-    if (!general)
+    if (!general || !request->canonical_path(request->context, &search->regex_path))
         return false;
     search->regex_context = pcre2_match_context_create(general);
     search->regex_data = pcre2_match_data_create(1, general);
     if (!search->regex_context || !search->regex_data)
         return false;
+    steps = REGEX_BYTES_MAX / (search->regex_path.len + 1);
     steps = steps > REGEX_STEPS_MAX ? REGEX_STEPS_MAX : steps;
     steps = steps < REGEX_STEPS_MIN ? REGEX_STEPS_MIN : steps;
     pcre2_set_match_limit(search->regex_context, (uint32_t)steps);
@@ -178,7 +181,7 @@ static bool regex_prepare(struct search *search)
 
 static bool regex_holds(struct search *search, const pcre2_code *regex)
 {
-    struct str path = search->request->canonical_path;
+    struct str path;
     int rc;
 
     if (!search->regex_data && !regex_prepare(search)) {
@@ -186,7 +189,7 @@ static bool regex_holds(struct search *search, const pcre2_code *regex)
         give_up(search);
         return false;
     }
-    /* The canonical path is ASCII. */
+    path = search->regex_path; /* ASCII */
     rc = pcre2_match(regex, (PCRE2_SPTR)path.ptr, path.len, 0, PCRE2_NO_JIT | PCRE2_NO_UTF_CHECK,
                      search->regex_data, search->regex_context);
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {

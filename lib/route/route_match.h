@@ -19,8 +19,10 @@ struct route_request {
     struct str host;            /* lower case, no port, no trailing dot */
     const struct str *segments; /* decoded path segments, at least one */
     size_t segment_count;
-    struct str canonical_path; /* re-encoded (wire/path.h), for regular expressions */
-    enum route_method method;  /* never ANY */
+    enum route_method method; /* never ANY */
+    /* The path, re-encoded (wire/path.h); false: no memory. Called at most once, for the first
+     * regular expression. */
+    bool (*canonical_path)(void *context, struct str *ret_path);
     /* The value of a header (name in lower case; repeats joined by ", ") or of the first query
      * parameter of that name, decoded; false: absent. Called only when a match asks for it. */
     bool (*header)(void *context, struct str name, struct str *ret_value);

@@ -233,14 +233,91 @@ char *http_field_put_canonical(char *to, struct str name)
     return to + name.len;
 }
 
-/* Whether eight bytes are all 0x20-0x7E. A borrow may accuse the wrong byte of them, but it only
- * comes from a byte that is guilty. */
+const struct http_field_name *http_field_names_find(struct http_field_names *names, struct str name)
+{
+    uint64_t words[HTTP_FIELD_NAME_MAX / sizeof(uint64_t)] = {0}, key = name.len;
+    struct http_field_name *entry;
+    char *end;
+
+    if (name.len == 0 || name.len > HTTP_FIELD_NAME_MAX)
+        return NULL;
+    for (size_t at = 0; at < name.len; at += sizeof(uint64_t)) {
+        uint64_t word = word_load(name, at);
+
+        words[at / sizeof(word)] = word;
+        key = (key ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    }
+    static_assert(HTTP_FIELD_NAMES == 1 << 6, "six bits of the key");
+    entry = &names->names[key >> (64 - 6)];
+    if (entry->length != name.len || memcmp(entry->sent, words, sizeof(words)) != 0) {
+        if (entry->round == names->round && entry->length)
+            return NULL;
+        entry->length = (uint16_t)name.len;
+        memcpy(entry->sent, words, sizeof(words));
+        entry->flags = (uint16_t)http_field_classify(name, &entry->hash);
+        end = http_field_put_canonical(entry->canonical, name);
+        memcpy(end, ": ", 2);
+    }
+    entry->round = names->round;
+    return entry;
+}
+
+/* The highest bit of some byte is set unless all are 0x20-0x7E. A borrow may accuse the wrong byte,
+ * but it only comes from a byte that is guilty. */
+static inline uint64_t word_odd(uint64_t word)
+{
+    return word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1));
+}
+
 static bool word_plain(const char *bytes)
 {
     uint64_t word;
 
     memcpy(&word, bytes, sizeof(word));
-    return ((word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1))) & EACH(0x80)) == 0;
+    return (word_odd(word) & EACH(0x80)) == 0;
+}
+
+typedef signed char vector __attribute__((vector_size(16)));
+
+/* Copies sixteen bytes; those of the result that are not 0 stand where a byte is not plain. */
+static inline vector vector_copy(char *to, const char *from)
+{
+    vector bytes;
+
+    memcpy(&bytes, from, sizeof(bytes));
+    memcpy(to, &bytes, sizeof(bytes));
+    return (bytes < 0x20) | (bytes == 0x7F); /* from 0x80 on they are negative */
+}
+
+/* Of sixteen bytes or more; the last ones may be copied twice. */
+static bool put_long(char *to, struct str value)
+{
+    vector odd = vector_copy(to + value.len - 16, value.ptr + value.len - 16);
+    uint64_t halves[2];
+
+    for (size_t at = 0; at + 16 < value.len; at += 16)
+        odd |= vector_copy(to + at, value.ptr + at);
+    memcpy(halves, &odd, sizeof(halves));
+    return (halves[0] | halves[1]) == 0;
+}
+
+char *http_field_put_value(char *to, struct str value, bool *ret_plain)
+{
+    uint64_t odd = 0;
+
+    if (value.len >= 16) {
+        *ret_plain &= put_long(to, value);
+        return to + value.len;
+    }
+    for (size_t at = 0; at < value.len; at += sizeof(uint64_t)) {
+        uint64_t word = word_load(value, at);
+        size_t left = value.len - at;
+
+        memcpy(to + at, &word, sizeof(word));
+        odd |= word_odd(left < sizeof(word) ? word | EACH(0x20) << 8 * left : word);
+    }
+    *ret_plain &= (odd & EACH(0x80)) == 0;
+    return to + value.len;
 }
 
 enum http_field_value http_field_judge(struct str value)

@@ -32,10 +32,42 @@ enum {
  * keyed, so whoever uses it bounds how many names he compares. */
 unsigned http_field_classify(struct str name, uint32_t *ret_hash);
 
+/* What http_field_put_* may overwrite behind the end that they return. */
+enum { HTTP_FIELD_SLACK = 40 };
+
 /* Writes a name that is not INVALID as it crosses: the first letter and each after "-" in upper
- * case, all others in lower. Returns its end; up to seven bytes behind it are overwritten. */
-enum { HTTP_FIELD_CANONICAL_SLACK = 7 };
+ * case, all others in lower. Returns its end. */
 char *http_field_put_canonical(char *to, struct str name);
+
+/*
+ * Names that were met lately, for clients send the same ones again and again: what there is to know
+ * of each, under its bytes as they were sent. All zeros: none yet. An entry stays as it is until
+ * http_field_names_renew says that nobody looks at any more.
+ */
+enum { HTTP_FIELD_NAMES = 64, HTTP_FIELD_NAME_MAX = 32 };
+
+struct http_field_name {
+    char sent[HTTP_FIELD_NAME_MAX];          /* zeros behind it */
+    char canonical[HTTP_FIELD_NAME_MAX + 8]; /* ": " behind it; of one that is not INVALID */
+    uint64_t round;                          /* in which it was last asked for */
+    uint32_t hash;
+    uint16_t flags, length;
+};
+
+struct http_field_names {
+    struct http_field_name names[HTTP_FIELD_NAMES];
+    uint64_t round;
+};
+
+static inline void http_field_names_renew(struct http_field_names *names)
+{
+    names->round++;
+}
+
+/* The entry of a name, made if need be; NULL: it is longer than what is kept, or another one of
+ * this round has its place. */
+const struct http_field_name *http_field_names_find(struct http_field_names *names,
+                                                    struct str name);
 
 static inline bool http_field_is_blank(char c)
 {
@@ -55,6 +87,10 @@ static inline struct str http_field_trim(struct str value)
 enum http_field_value { HTTP_FIELD_ASCII, HTTP_FIELD_OTHER, HTTP_FIELD_CONTROL };
 /* ASCII: 0x20-0x7E only. OTHER: bytes from 0x80 on, too. CONTROL: any control byte, tab too. */
 enum http_field_value http_field_judge(struct str value);
+
+/* Copies a value and returns its end. *ret_plain becomes false when it is not ASCII, and is left
+ * alone otherwise. */
+char *http_field_put_value(char *to, struct str value, bool *ret_plain);
 
 /* Takes the next item off a comma-separated list; false: none is left. Items may be empty. */
 bool http_field_list_next(struct str *list, struct str *ret_item);

@@ -11,6 +11,7 @@
 #include "lib/base/arena.h"
 #include "lib/base/buffer.h"
 #include "lib/base/str.h"
+#include "lib/wire/http_field.h"
 
 enum { HTTP_HEADERS_MAX = 128 }; /* lines of one message, either way */
 
@@ -37,12 +38,13 @@ struct http_request_meta {
  * in canonical case, repeats joined, hop-by-hop and reserved names dropped, what Connection names
  * first of all. *ret_dropped: lines with names that cannot cross (not [A-Za-z0-9-]). 0; -EINVAL: a
  * value that must be refused (400), with *ret_reason static; -ENOBUFS: over the limit of out, or
- * more than HTTP_HEADERS_MAX lines (431); -ENOMEM. On failure out holds what it held. scratch: for
- * a block that may turn out longer than out takes; reset by the caller.
+ * more than HTTP_HEADERS_MAX lines (431); -ENOMEM. On failure out holds what it held. names: of
+ * earlier requests, and then of this one, too. scratch: for a block that may turn out longer than
+ * out takes; reset by the caller.
  */
 int http_request_encode(const struct http_request_meta *meta, const struct http_header *headers,
-                        size_t count, struct arena *scratch, struct buffer *out,
-                        unsigned *ret_dropped, const char **ret_reason);
+                        size_t count, struct http_field_names *names, struct arena *scratch,
+                        struct buffer *out, unsigned *ret_dropped, const char **ret_reason);
 
 enum http_reply_fault {
     HTTP_REPLY_OK,

@@ -21,6 +21,7 @@
 
 /* A client's line; next, last: indexes in the chain of lines of its name, 0: none. */
 struct line {
+    const struct http_field_name *known; /* of its name; NULL: only hash and flags */
     uint32_t hash;
     bool crosses; /* it, and begins its chain */
     uint8_t next, last;
@@ -28,6 +29,7 @@ struct line {
 };
 
 struct lines {
+    struct http_field_names *names;
     const struct http_header *headers;
     size_t count;
     uint64_t seen;         /* one bit for each value of six bits of the hash */
@@ -93,15 +95,27 @@ static void lines_forbid(struct lines *lines, struct str names)
     }
 }
 
+static void line_look(struct line *line, struct http_field_names *names, struct str name)
+{
+    line->known = http_field_names_find(names, name);
+    if (line->known) {
+        line->flags = line->known->flags;
+        line->hash = line->known->hash;
+    } else {
+        line->flags = (uint16_t)http_field_classify(name, &line->hash);
+    }
+}
+
 /* 0, or -EINVAL: a line is repeated that must not be. */
 static int lines_read(struct lines *lines)
 {
     bool connection = false;
 
+    http_field_names_renew(lines->names);
     for (size_t i = 0; i < lines->count; i++) {
         struct line *line = &lines->line[i];
 
-        line->flags = (uint16_t)http_field_classify(lines->headers[i].name, &line->hash);
+        line_look(line, lines->names, lines->headers[i].name);
         line->crosses = !(line->flags & lines->not_crossing);
         line->next = line->last = 0;
         lines->dropped += line->flags & HTTP_FIELD_INVALID ? 1 : 0;
@@ -117,7 +131,7 @@ static int lines_read(struct lines *lines)
 
 /* ---- the second pass ---- */
 
-static void put(struct writer *writer, struct str text)
+static inline void put(struct writer *writer, struct str text)
 {
     if (text.len)
         memcpy(writer->at, text.ptr, text.len);
@@ -126,11 +140,23 @@ static void put(struct writer *writer, struct str text)
 
 static void put_value(struct writer *writer, struct str value)
 {
-    enum http_field_value kind = http_field_judge(value);
+    bool plain = true;
 
-    if (kind == HTTP_FIELD_CONTROL || (kind == HTTP_FIELD_OTHER && !utf8_valid(value)))
+    writer->at = http_field_put_value(writer->at, value, &plain);
+    if (!plain && (http_field_judge(value) == HTTP_FIELD_CONTROL || !utf8_valid(value)))
         writer->refused = true;
-    put(writer, value);
+}
+
+/* With ": " behind it. */
+static void put_name(struct writer *writer, const struct line *line, struct str name)
+{
+    if (line->known) {
+        memcpy(writer->at, line->known->canonical, sizeof(line->known->canonical));
+        writer->at += line->known->length + 2;
+    } else {
+        writer->at = http_field_put_canonical(writer->at, name);
+        put(writer, STR_LIT(": "));
+    }
 }
 
 /* One line of all values of a chain; none if all are empty. */
@@ -141,8 +167,7 @@ static void put_chain(struct writer *writer, const struct lines *lines, size_t f
     char *begin = writer->at, *values;
     size_t i = first;
 
-    writer->at = http_field_put_canonical(writer->at, lines->headers[first].name);
-    put(writer, STR_LIT(": "));
+    put_name(writer, &lines->line[first], lines->headers[first].name);
     values = writer->at;
     do {
         struct str value = http_field_trim(lines->headers[i].value);
@@ -160,8 +185,9 @@ static void put_chain(struct writer *writer, const struct lines *lines, size_t f
 
 /* ---- the gateway's own lines ---- */
 
-/* name with ": " behind it */
-static void put_own(struct writer *writer, struct str name, struct str value)
+/* name: a literal, with ": " behind it */
+static inline __attribute__((always_inline)) void put_own(struct writer *writer, struct str name,
+                                                          struct str value)
 {
     value = http_field_trim(value);
     if (value.len == 0)
@@ -224,7 +250,7 @@ static unsigned own_flags(const struct http_request_meta *meta)
 static size_t bound(const struct http_request_meta *meta, const struct lines *lines)
 {
     enum { OWN_NAMES = 512, LINE = 4, PARAM = 32 }; /* names and numbers; ": " and CR LF */
-    size_t size = OWN_NAMES + HTTP_FIELD_CANONICAL_SLACK + meta->method.len + meta->path.len +
+    size_t size = OWN_NAMES + HTTP_FIELD_SLACK + meta->method.len + meta->path.len +
                   meta->query.len + meta->host.len + meta->scheme.len + meta->route.len +
                   meta->remote_addr.len + meta->request_id.len + meta->traceparent.len +
                   meta->forwarded_for.len + meta->forwarded_proto.len + meta->forwarded_host.len +
@@ -238,8 +264,8 @@ static size_t bound(const struct http_request_meta *meta, const struct lines *li
 }
 
 int http_request_encode(const struct http_request_meta *meta, const struct http_header *headers,
-                        size_t count, struct arena *scratch, struct buffer *out,
-                        unsigned *ret_dropped, const char **ret_reason)
+                        size_t count, struct http_field_names *names, struct arena *scratch,
+                        struct buffer *out, unsigned *ret_dropped, const char **ret_reason)
 {
     struct lines lines;
     struct writer writer = {.refused = false};
@@ -249,6 +275,7 @@ int http_request_encode(const struct http_request_meta *meta, const struct http_
 
     if (count > HTTP_HEADERS_MAX)
         return -ENOBUFS;
+    lines.names = names;
     lines.headers = headers;
     lines.count = count;
     lines.seen = 0;

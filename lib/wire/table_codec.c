@@ -101,7 +101,7 @@ static int document_read(const struct json_reader *reader, const struct json_pla
                          size_t optional, yyjson_val **ret_fields, yyjson_doc **ret_doc)
 {
     yyjson_read_err error;
-    yyjson_doc *doc;
+    yyjson_doc *doc = NULL;
     yyjson_val *format;
     int r = 0;
 
@@ -189,7 +189,7 @@ int table_entry_read(struct str key, struct str value, struct route **ret_route,
     struct json_place place = {.name = "entry"}, key_place = {.name = "key"};
     struct str namespace_name, name;
     yyjson_val *fields[5];
-    yyjson_doc *doc;
+    yyjson_doc *doc = NULL;
     struct route *route;
     int r;
 
@@ -259,7 +259,7 @@ int table_head_read(struct str value, struct table_head *ret_head)
     struct json_reader reader = {NULL, 0};
     struct table_head head = {0};
     yyjson_val *fields[5];
-    yyjson_doc *doc;
+    yyjson_doc *doc = NULL;
     int r = document_read(&reader, NULL, value, 4096, names, 5, 0, fields, &doc);
 
     if (r < 0)
@@ -398,7 +398,7 @@ int table_ack_read(struct str value, struct table_ack *ret_ack)
     struct json_reader reader = {NULL, 0};
     struct table_ack ack = {0};
     yyjson_val *fields[8];
-    yyjson_doc *doc;
+    yyjson_doc *doc = NULL;
     int r = document_read(&reader, NULL, value, TABLE_ACK_MAX, names, 8, 1, fields, &doc);
 
     if (r < 0)

@@ -132,6 +132,7 @@ static void check_block(struct str block, size_t own, bool trusted)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct http_header params[] = {{STR_LIT("id"), STR_LIT("~")}};
+    static struct http_field_names names;
     static struct http_reply reply;
     struct http_header headers[HTTP_HEADERS_MAX + 1];
     struct str text = str_make((const char *)data, size);
@@ -144,7 +145,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                      .params = params,
                                      .param_count = 1};
     struct arena scratch;
-    struct buffer out;
+    struct buffer out, again;
     const char *reason = NULL;
     unsigned dropped;
     size_t count, limit;
@@ -161,7 +162,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     count = read_headers(text, headers);
     arena_init(&scratch, 1 << 20);
     buffer_init(&out, limit);
-    r = http_request_encode(&meta, headers, count, &scratch, &out, &dropped, &reason);
+    memset(&names, 0, sizeof(names));
+    r = http_request_encode(&meta, headers, count, &names, &scratch, &out, &dropped, &reason);
     if (r == 0) {
         bool path = false, query = false; /* blank ones are left out */
 
@@ -176,6 +178,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         require(buffer_length(&out) == 0);
         require(r == -EINVAL ? reason != NULL : r == -ENOBUFS);
     }
+    /* Names that were met before change nothing. */
+    buffer_init(&again, limit);
+    require(http_request_encode(&meta, headers, count, &names, &scratch, &again, &dropped,
+                                &reason) == r);
+    require(str_equal(buffer_view(&again), buffer_view(&out)));
+    buffer_done(&again);
     buffer_done(&out);
     arena_done(&scratch);
     return 0;

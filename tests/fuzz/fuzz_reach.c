@@ -85,6 +85,12 @@ static struct route *make_route(struct str path, struct str subject)
     return route;
 }
 
+static bool canonical_path(void *context, struct str *ret_path)
+{
+    *ret_path = buffer_view(context);
+    return true;
+}
+
 static void check_request(struct route *route, struct str pattern, struct str raw)
 {
     struct str segments[SEGMENTS_MAX];
@@ -104,7 +110,8 @@ static void check_request(struct route *route, struct str pattern, struct str ra
         abort();
     if (count > 0 && path_encode(segments, (size_t)count, &canonical) == 0) {
         request.segment_count = (size_t)count;
-        request.canonical_path = buffer_view(&canonical);
+        request.canonical_path = canonical_path;
+        request.context = &canonical;
         if (route_table_match(table, &request, &scratch, &hit, &trouble) == ROUTE_FOUND) {
             length =
                 subject_build(&hit.match->targets[0], segments, (size_t)count, hit.method, out);

@@ -247,7 +247,7 @@ enum { BUILD_SEGMENTS_MAX = 64 };
 struct built_request {
     struct route_request request;
     struct str segments[BUILD_SEGMENTS_MAX];
-    struct str conditions;
+    struct str path, conditions;
 };
 
 static inline bool build_lookup(void *context, char kind, struct str name, struct str *ret_value)
@@ -277,6 +277,12 @@ static inline bool build_param(void *context, struct str name, struct str *ret_v
     return build_lookup(context, 'q', name, ret_value);
 }
 
+static inline bool build_canonical_path(void *context, struct str *ret_path)
+{
+    *ret_path = ((struct built_request *)context)->path;
+    return true;
+}
+
 static inline void build_request(struct built_request *built, const char *line)
 {
     struct route_request *request = &built->request;
@@ -288,13 +294,14 @@ static inline void build_request(struct built_request *built, const char *line)
     request->host = str_equal(word, STR_LIT("-")) ? STR_LIT("") : word;
     build_word(&text, ' ', &word);
     assert(word.len && word.ptr[0] == '/');
-    request->canonical_path = word;
+    built->path = word;
     request->segment_count = build_count(word, '/');
     assert(request->segment_count <= BUILD_SEGMENTS_MAX);
     word = str_after(word, 1);
     for (size_t i = 0; i < request->segment_count; i++)
         build_word(&word, '/', &built->segments[i]);
     built->conditions = text;
+    request->canonical_path = build_canonical_path;
     request->header = build_header;
     request->param = build_param;
     request->context = built;

@@ -53,13 +53,15 @@ static inline bool naive_path_holds(const struct route_match *match,
                                     const struct route_request *request)
 {
     pcre2_match_data *data;
+    struct str path;
     int rc;
 
     if (match->path_type != ROUTE_PATH_REGEX)
         return naive_segments_hold(match, request);
+    if (!request->canonical_path(request->context, &path))
+        return false;
     data = pcre2_match_data_create(1, NULL);
-    rc = pcre2_match(match->regex, (PCRE2_SPTR)request->canonical_path.ptr,
-                     request->canonical_path.len, 0, 0, data, NULL);
+    rc = pcre2_match(match->regex, (PCRE2_SPTR)path.ptr, path.len, 0, 0, data, NULL);
     pcre2_match_data_free(data);
     return rc >= 0;
 }

@@ -1,6 +1,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -85,7 +86,7 @@ static void the_first_letter_and_each_after_a_dash_are_upper(void **state)
     for (size_t length = 1; length <= LENGTH_MAX; length++)
         for (size_t start = 0; start < sizeof(shape) - 1; start++) {
             char name[LENGTH_MAX], expected[LENGTH_MAX];
-            char written[LENGTH_MAX + HTTP_FIELD_CANONICAL_SLACK];
+            char written[LENGTH_MAX + HTTP_FIELD_SLACK];
             char before = '-';
 
             for (size_t i = 0; i < length; i++) {
@@ -119,6 +120,76 @@ static void a_value_is_judged_by_its_worst_byte_wherever_it_stands(void **state)
             }
 }
 
+static void a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain(void **state)
+{
+    char value[LENGTH_MAX], copy[LENGTH_MAX + HTTP_FIELD_SLACK];
+
+    (void)state;
+    for (size_t length = 0; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at < length || at == 0; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                bool plain = true;
+
+                memset(value, '~', length);
+                if (length)
+                    value[at] = (char)c;
+                assert_ptr_equal(http_field_put_value(copy, str_make(value, length), &plain),
+                                 copy + length);
+                assert_memory_equal(copy, value, length);
+                assert_int_equal(plain, length == 0 || (c >= 0x20 && c < 0x7F));
+            }
+}
+
+static void a_name_met_before_is_known_by_all_its_bytes(void **state)
+{
+    static struct http_field_names names;
+    const struct http_field_name *entry;
+    char name[LENGTH_MAX], expected[LENGTH_MAX + HTTP_FIELD_SLACK];
+    uint32_t hash;
+
+    (void)state;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t length = 0; length <= LENGTH_MAX; length++)
+            for (size_t at = 0; at < length || at == 0; at++) {
+                memset(name, 'q', length);
+                name[at] = 'K';
+                http_field_names_renew(&names);
+                entry = http_field_names_find(&names, str_make(name, length));
+                if (length == 0 || length > HTTP_FIELD_NAME_MAX) {
+                    assert_null(entry);
+                    continue;
+                }
+                assert_int_equal(entry->flags, classify(name, length, &hash));
+                assert_int_equal(entry->hash, hash);
+                assert_int_equal(entry->length, length);
+                memcpy(http_field_put_canonical(expected, str_make(name, length)), ": ", 2);
+                assert_memory_equal(entry->canonical, expected, length + 2);
+            }
+}
+
+static void a_name_stays_known_while_others_of_its_round_come(void **state)
+{
+    static struct http_field_names names;
+    const struct http_field_name *entries[2 * HTTP_FIELD_NAMES];
+    char text[2 * HTTP_FIELD_NAMES][8];
+    size_t kept = 0;
+
+    (void)state;
+    http_field_names_renew(&names);
+    for (size_t i = 0; i < 2 * HTTP_FIELD_NAMES; i++) {
+        snprintf(text[i], sizeof(text[i]), "x-%03zu", i);
+        entries[i] = http_field_names_find(&names, str_from(text[i]));
+        kept += entries[i] != NULL;
+    }
+    for (size_t i = 0; i < 2 * HTTP_FIELD_NAMES; i++)
+        if (entries[i])
+            assert_memory_equal(entries[i]->sent, text[i], 6);
+    assert_true(kept > HTTP_FIELD_NAMES / 2 && kept <= HTTP_FIELD_NAMES);
+    http_field_names_renew(&names); /* now every name finds a place again */
+    for (size_t i = 0; i < 2 * HTTP_FIELD_NAMES; i++, http_field_names_renew(&names))
+        assert_non_null(http_field_names_find(&names, str_from(text[i])));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +198,9 @@ int main(void)
         cmocka_unit_test(known_names_are_known_in_any_case),
         cmocka_unit_test(the_first_letter_and_each_after_a_dash_are_upper),
         cmocka_unit_test(a_value_is_judged_by_its_worst_byte_wherever_it_stands),
+        cmocka_unit_test(a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain),
+        cmocka_unit_test(a_name_met_before_is_known_by_all_its_bytes),
+        cmocka_unit_test(a_name_stays_known_while_others_of_its_round_come),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

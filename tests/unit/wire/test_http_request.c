@@ -41,6 +41,7 @@ struct result {
 static void encode(const struct http_request_meta *meta, const struct http_header *headers,
                    size_t limit, struct result *ret_result)
 {
+    struct http_field_names names = {.round = 0};
     struct arena scratch;
     size_t count = 0;
 
@@ -50,7 +51,7 @@ static void encode(const struct http_request_meta *meta, const struct http_heade
     buffer_init(&ret_result->out, limit);
     ret_result->dropped = 0;
     ret_result->reason = NULL;
-    ret_result->code = http_request_encode(meta, headers, count, &scratch, &ret_result->out,
+    ret_result->code = http_request_encode(meta, headers, count, &names, &scratch, &ret_result->out,
                                            &ret_result->dropped, &ret_result->reason);
     arena_done(&scratch);
 }
