@@ -1,7 +1,7 @@
 /*
  * What a request costs in the NATS client alone: so many in flight on one loop for some seconds.
  *
- *   bench_nats_client URL SUBJECT SECONDS [IN-FLIGHT]
+ *   bench_nats_client URL SUBJECT SECONDS HEADERS-FILE [IN-FLIGHT]
  *
  * Prints how many requests got a reply, and this process' CPU time for each; for instructions and
  * system calls run it under callgrind and strace -c.
@@ -11,19 +11,14 @@
 #include <sys/resource.h>
 
 #include "dataplane/nats/client.h"
+#include "lib/base/buffer.h"
 
-enum { IN_FLIGHT = 64, IN_FLIGHT_MAX = 4096 };
-
-#define BLOCK                                                                                   \
-    STR_LIT(                                                                                    \
-        "NATS/1.0\r\nMetropolis-Wire: 1\r\nMetropolis-Method: GET\r\nMetropolis-Path: /foo\r\n" \
-        "Metropolis-Host: api.example.com\r\nMetropolis-Scheme: http\r\n"                       \
-        "Metropolis-Route: shop/orders\r\nMetropolis-Timeout-Ms: 30000\r\n"                     \
-        "Accept: */*\r\nUser-Agent: bench\r\n\r\n")
+enum { IN_FLIGHT = 64, IN_FLIGHT_MAX = 4096, BLOCK_MAX = 64 * 1024 };
 
 struct bench {
     struct nats_client *client;
     struct str subject;
+    struct buffer block;
     unsigned in_flight;
     uint64_t until_ns;
     unsigned long sent, ended, failed;
@@ -32,10 +27,10 @@ struct bench {
 static void send_one(struct bench *bench)
 {
     bench->sent++;
-    if (nats_client_request(bench->client, &(struct nats_request){.subject = bench->subject,
-                                                                  .block = BLOCK,
-                                                                  .payload = STR_LIT("hello"),
-                                                                  .owner = bench}) < 0)
+    if (nats_client_request(bench->client,
+                            &(struct nats_request){.subject = bench->subject,
+                                                   .block = buffer_view(&bench->block),
+                                                   .owner = bench}) < 0)
         abort();
 }
 
@@ -80,6 +75,23 @@ static void on_changed(void *context, bool connected, struct str detail)
         send_one(bench);
 }
 
+/* One "Name: value" a line. */
+static bool read_block(const char *path, struct buffer *block)
+{
+    FILE *file = fopen(path, "r");
+    char line[8192];
+    int code;
+
+    if (!file)
+        return false;
+    buffer_init(block, BLOCK_MAX);
+    code = buffer_append_str(block, STR_LIT("NATS/1.0\r\n"));
+    while (!code && fgets(line, sizeof(line), file))
+        code = buffer_printf(block, "%.*s\r\n", (int)strcspn(line, "\n"), line);
+    fclose(file);
+    return !code && buffer_append_str(block, STR_LIT("\r\n")) == 0;
+}
+
 int main(int argc, char **argv)
 {
     struct bench bench = {.in_flight = IN_FLIGHT};
@@ -99,11 +111,15 @@ int main(int argc, char **argv)
     char error[256];
     double us;
 
-    if (argc > 4)
-        bench.in_flight = (unsigned)strtoul(argv[4], NULL, 10);
-    if (argc < 4 || argc > 5 || bench.in_flight < 1 || bench.in_flight > IN_FLIGHT_MAX) {
-        fprintf(stderr, "usage: bench_nats_client URL SUBJECT SECONDS [IN-FLIGHT]\n");
+    if (argc > 5)
+        bench.in_flight = (unsigned)strtoul(argv[5], NULL, 10);
+    if (argc < 5 || argc > 6 || bench.in_flight < 1 || bench.in_flight > IN_FLIGHT_MAX) {
+        fprintf(stderr, "usage: bench_nats_client URL SUBJECT SECONDS HEADERS-FILE [IN-FLIGHT]\n");
         return 2;
+    }
+    if (!read_block(argv[4], &bench.block)) {
+        perror(argv[4]);
+        return 1;
     }
     options.servers = str_from(argv[1]);
     bench.subject = str_from(argv[2]);
@@ -119,5 +135,6 @@ int main(int argc, char **argv)
          (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
     printf("%lu requests, %lu failed, %.2f us CPU each\n", bench.ended, bench.failed,
            us / (double)bench.ended);
+    buffer_done(&bench.block);
     return bench.failed != 0;
 }

@@ -1,13 +1,15 @@
 """What one request costs: CPU against nginx, system calls and allocations, throughput against clients without HTTP."""
 
+import asyncio
 import os
 import struct
 import subprocess
 from pathlib import Path
 
+import nats
 from harness import BUILD, Process, eventually, free_port
 
-from common import Figure, Stack, children, cpu_s, median, run_wrk, say, spread, url_of
+from common import HEADERS, Figure, Stack, children, cpu_s, median, run_wrk, say, spread, url_of
 
 CPU_TARGETS = {64: 0.50, 256: 0.40}
 
@@ -124,27 +126,52 @@ def count_calls(gateway, counts, connections, seconds):
     ]
 
 
+async def tap(url, subject, request):
+    """The headers of the message that a request becomes."""
+    connection = await nats.connect(url)
+    try:
+        subscription = await connection.subscribe(subject)
+        await connection.flush()
+        await asyncio.to_thread(request)
+        return (await subscription.next_msg()).headers
+    finally:
+        await connection.close()
+
+
+def write_headers(stack):
+    """A file with the headers that the gateway makes of the load's requests: what raw clients send, too."""
+    headers = asyncio.run(tap(stack.nats.url, "foo.GET",
+                              lambda: stack.gateway.get("/foo?data=asdf", "bench.test", headers=HEADERS)))
+    path = stack.directory / "headers"
+    path.write_text("".join(f"{name}: {value}\n" for name, value in headers.items()))
+    return path
+
+
 def bench_throughput(directory, options):
     """Requests per second against raw NATS clients, and what the gateway asks of the system for one."""
     with Stack(directory) as stack:
-        url, pids = url_of(stack.gateway), [stack.gateway.popen.pid]
-        go = ["go-peer", "client", stack.nats.url, "foo.GET", "64", str(options.seconds)]
-        own = [BUILD / "tests" / "bench" / "bench_nats_client", stack.nats.url, "foo.GET", str(options.seconds)]
-        ratios, own_ratios, cpu_ratios, rates = [], [], [], []
+        url, pids, headers = url_of(stack.gateway), [stack.gateway.popen.pid], write_headers(stack)
+        bare = ["go-peer", "client", stack.nats.url, "foo.GET", "64", str(options.seconds)]
+        own = [BUILD / "tests" / "bench" / "bench_nats_client", stack.nats.url, "foo.GET", str(options.seconds), headers]
+        ratios, bare_ratios, own_ratios, cpu_ratios, rates = [], [], [], [], []
         for number in range(options.rounds):
             say(f"throughput, round {number + 1} of {options.rounds}")
             before = cpu_s(pids)
             load = run_wrk(url, 64, options.seconds)
             took = (cpu_s(pids) - before) / load.requests * 1e6
-            go_rate, go_took = run_client(go, options.seconds)
+            go_rate, go_took = run_client([*bare, headers], options.seconds)
+            bare_rate, _ = run_client(bare, options.seconds)
             own_rate, _ = run_client(own, options.seconds)
             rates.append(load.rate)
             ratios.append(load.rate / go_rate)
+            bare_ratios.append(load.rate / bare_rate)
             own_ratios.append(load.rate / own_rate)
             cpu_ratios.append(took / go_took)
         figures = [
-            Figure("gateway / raw nats.go client, 64 in flight", median(ratios), "x", least=0.8,
-                   detail=f"{median(rates):.0f} requests/s; {spread(ratios)}"),
+            Figure("gateway / raw nats.go client that sends the same messages, 64 in flight", median(ratios), "x",
+                   least=0.8, detail=f"{median(rates):.0f} requests/s; {spread(ratios)}"),
+            Figure("gateway / raw nats.go client that sends empty messages, 64 in flight", median(bare_ratios), "x",
+                   detail=spread(bare_ratios)),
             Figure("gateway / raw client of our own, 64 in flight", median(own_ratios), "x",
                    detail=f"{spread(own_ratios)}; the load generator shares the cores"),
             Figure("CPU a request, gateway / raw nats.go client", median(cpu_ratios), "x", detail=spread(cpu_ratios)),

@@ -2,7 +2,7 @@
 // a request, and a client that sends requests without any HTTP.
 //
 //	go-peer gateway ADDRESS NATS-URL
-//	go-peer client NATS-URL SUBJECT IN-FLIGHT SECONDS
+//	go-peer client NATS-URL SUBJECT IN-FLIGHT SECONDS [HEADERS-FILE]
 package main
 
 import (
@@ -24,12 +24,17 @@ func main() {
 	switch {
 	case len(os.Args) == 4 && os.Args[1] == "gateway":
 		log.Fatal(fasthttp.ListenAndServe(os.Args[2], gateway(connect(os.Args[3]))))
-	case len(os.Args) == 6 && os.Args[1] == "client":
+	case (len(os.Args) == 6 || len(os.Args) == 7) && os.Args[1] == "client":
 		inFlight, _ := strconv.Atoi(os.Args[4])
 		seconds, _ := strconv.Atoi(os.Args[5])
-		client(connect(os.Args[2]), os.Args[3], inFlight, time.Duration(seconds)*time.Second)
+		header := nats.Header{}
+		if len(os.Args) == 7 {
+			header = readHeader(os.Args[6])
+		}
+		client(connect(os.Args[2]), os.Args[3], header, inFlight, time.Duration(seconds)*time.Second)
 	default:
-		log.Fatal("usage: go-peer gateway ADDRESS NATS-URL | client NATS-URL SUBJECT IN-FLIGHT SECONDS")
+		log.Fatal("usage: go-peer gateway ADDRESS NATS-URL | ",
+			"client NATS-URL SUBJECT IN-FLIGHT SECONDS [HEADERS-FILE]")
 	}
 }
 
@@ -70,15 +75,30 @@ func gateway(connection *nats.Conn) fasthttp.RequestHandler {
 	}
 }
 
+// One "Name: value" a line.
+func readHeader(path string) nats.Header {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	header := nats.Header{}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		header[name] = []string{value}
+	}
+	return header
+}
+
 // Prints how many requests got a reply in that time.
-func client(connection *nats.Conn, subject string, inFlight int, duration time.Duration) {
+func client(connection *nats.Conn, subject string, header nats.Header, inFlight int, duration time.Duration) {
 	var done atomic.Int64
 	var senders sync.WaitGroup
 	end := time.Now().Add(duration)
 	for range inFlight {
 		senders.Go(func() {
 			for time.Now().Before(end) {
-				if _, err := connection.Request(subject, nil, 10*time.Second); err != nil {
+				request := &nats.Msg{Subject: subject, Header: header}
+				if _, err := connection.RequestMsg(request, 10*time.Second); err != nil {
 					log.Fatal(err)
 				}
 				done.Add(1)
