@@ -4,6 +4,10 @@
  * is full. The request's bytes stay where they are from the moment it is given to the handler until
  * the answer, so that the handler may borrow them.
  *
+ * The socket is read and written here, by recv and send; libuv only says when. Its streams would
+ * use read and write, which take a longer way through the kernel, and allocate what a socket
+ * refuses.
+ *
  * Memory: an idle connection holds no buffer. The first INBUF_BYTES come from a pool of the server;
  * what a larger request needs is allocated for it. Both count against buffered_max, so that many
  * clients who send a byte each are as bounded as few who send much.
@@ -24,6 +28,7 @@
 enum {
     INBUF_BYTES = 12 * 1024 - 64, /* with the header array below: 16 KiB */
     SPARE_MAX = 256,              /* pooled buffers, and connections, of a server */
+    READS_MAX = 32,               /* of one connection before others have their turn */
     LINGER_MS = 2000,
     LAST_REQUEST_MS = 500,
     BODY_RATE_MIN = 512,  /* bytes per second that keep a slow body alive */
@@ -159,12 +164,8 @@ static void unstall(struct conn *conn)
     server->unsent -= conn->unsent_size;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void conn_free(struct http_server *server, struct conn *conn)
 {
-    struct conn *conn = (struct conn *)((char *)handle - offsetof(struct conn, tcp));
-    struct http_server *server = conn->server;
-
-    free(conn->unsent);
     if (server->free_count < SPARE_MAX) {
         conn->next = server->free;
         server->free = conn;
@@ -172,6 +173,14 @@ static void on_closed(uv_handle_t *handle)
     } else {
         free(conn);
     }
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct conn *conn = (struct conn *)((char *)handle - offsetof(struct conn, poll));
+    struct http_server *server = conn->server;
+
+    conn_free(server, conn);
     assert(server->open > 0);
     server->open--;
     if (server->open == 0 && server->emptied)
@@ -189,7 +198,9 @@ static void conn_close(struct conn *conn)
     unstall(conn);
     wheel_remove(&conn->server->wheel, &conn->timer);
     inbuf_give(conn);
-    uv_close((uv_handle_t *)&conn->tcp, on_closed);
+    free(conn->unsent);
+    uv_close((uv_handle_t *)&conn->poll, on_closed);
+    close(conn->fd);
 }
 
 /* The client is gone, or must go: whoever prepares its answer is told. */
@@ -208,15 +219,26 @@ void conn_abort(struct conn *conn)
     conn_drop(conn);
 }
 
-static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf);
-static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf);
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+/* Has libuv wait for what the connection waits for. */
+static void watch(struct conn *conn)
+{
+    int events = (conn->ended || conn->paused ? 0 : UV_READABLE) | (conn->unsent ? UV_WRITABLE : 0);
+
+    if (events == conn->events)
+        return;
+    conn->events = events;
+    if (events)
+        uv_poll_start(&conn->poll, events, on_poll);
+    else
+        uv_poll_stop(&conn->poll);
+}
 
 static void resume_reading(struct conn *conn)
 {
-    if (conn->paused && !conn->ended) {
-        conn->paused = false;
-        uv_read_start((uv_stream_t *)&conn->tcp, alloc_cb, on_read);
-    }
+    conn->paused = false;
+    watch(conn);
 }
 
 /*
@@ -225,9 +247,7 @@ static void resume_reading(struct conn *conn)
  */
 static void linger(struct conn *conn)
 {
-    uv_os_fd_t fd;
-
-    if (conn->ended || uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0 || shutdown(fd, SHUT_WR) < 0) {
+    if (conn->ended || shutdown(conn->fd, SHUT_WR) < 0) {
         conn_close(conn);
         return;
     }
@@ -237,23 +257,16 @@ static void linger(struct conn *conn)
     set_deadline(conn, LINGER_MS);
 }
 
-/*
- * What the socket takes of both parts at once: 0 when it is full, -1 when it is broken. Only while
- * nothing waits to be sent. Not by libuv, which has no send(): write() takes a longer way through
- * the kernel.
- */
+/* What the socket takes of both parts at once: 0 when it is full, -1 when it is broken. */
 static ssize_t send_now(struct conn *conn, struct str first, struct str second)
 {
     struct iovec parts[] = {{(char *)first.ptr, first.len}, {(char *)second.ptr, second.len}};
     const struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    uv_os_fd_t fd;
     ssize_t sent;
 
-    if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) < 0)
-        return -1;
     do
-        sent = second.len ? sendmsg(fd, &message, MSG_NOSIGNAL)
-                          : send(fd, first.ptr, first.len, MSG_NOSIGNAL);
+        sent = second.len ? sendmsg(conn->fd, &message, MSG_NOSIGNAL)
+                          : send(conn->fd, first.ptr, first.len, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 && (errno == EAGAIN || errno == ENOBUFS) ? 0 : sent;
 }
@@ -397,19 +410,24 @@ static void finish(struct conn *conn)
 
 /* ---- writing ---- */
 
-static void on_written(uv_write_t *write, int status)
+/* The socket takes more. */
+static void on_writable(struct conn *conn)
 {
-    struct conn *conn = (struct conn *)((char *)write - offsetof(struct conn, write));
+    struct str rest =
+        str_make(conn->unsent + conn->unsent_done, conn->unsent_size - conn->unsent_done);
+    ssize_t sent = send_now(conn, rest, (struct str){0});
 
-    if (conn->state == CONN_CLOSED)
+    if (sent < 0) {
+        conn_close(conn);
+        return;
+    }
+    conn->unsent_done += (size_t)sent;
+    if (conn->unsent_done < conn->unsent_size)
         return;
     unstall(conn);
     free(conn->unsent);
     conn->unsent = NULL;
-    if (status < 0) {
-        conn_close(conn);
-        return;
-    }
+    watch(conn);
     finish(conn);
 }
 
@@ -418,7 +436,8 @@ static void stall(struct conn *conn, size_t size)
     struct http_server *server = conn->server;
 
     conn->stalled = true;
-    conn->unsent_size = conn->unsent_seen = size;
+    conn->unsent_size = size;
+    conn->unsent_done = conn->unsent_seen = 0;
     conn->stalled_next = NULL;
     conn->stalled_previous = server->stalled_last;
     if (server->stalled_last)
@@ -437,7 +456,6 @@ static void stall(struct conn *conn, size_t size)
 static void queue_rest(struct conn *conn, struct str head, struct str body, size_t skip)
 {
     size_t size = head.len + body.len - skip, from_head = skip < head.len ? head.len - skip : 0;
-    uv_buf_t buf;
 
     conn->state = CONN_WRITING;
     conn->unsent = malloc(size);
@@ -447,11 +465,7 @@ static void queue_rest(struct conn *conn, struct str head, struct str body, size
     }
     memcpy(conn->unsent, head.ptr + head.len - from_head, from_head);
     memcpy(conn->unsent + from_head, body.ptr + body.len - (size - from_head), size - from_head);
-    buf = uv_buf_init(conn->unsent, (unsigned)size);
-    if (uv_write(&conn->write, (uv_stream_t *)&conn->tcp, &buf, 1, on_written) < 0) {
-        conn_close(conn);
-        return;
-    }
+    watch(conn);
     set_deadline(conn, conn->server->settings->write_timeout_ms);
     stall(conn, size);
 }
@@ -511,19 +525,6 @@ void conn_wait(struct conn *conn, uint64_t timeout_ms)
 
 /* ---- events ---- */
 
-static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buf)
-{
-    struct conn *conn = (struct conn *)((char *)handle - offsetof(struct conn, tcp));
-
-    (void)suggested;
-    *ret_buf = uv_buf_init(NULL, 0);
-    if (conn->state == CONN_LINGERING)
-        *ret_buf = uv_buf_init(conn->server->discard, sizeof(conn->server->discard));
-    else if (conn->in || inbuf_take(conn))
-        *ret_buf =
-            uv_buf_init(conn->in->bytes + conn->end, (unsigned)(conn->in->capacity - conn->end));
-}
-
 /* No room: pipelined requests fill the buffer while an answer is under way; or there is none for a
  * request that begins. */
 static void on_full(struct conn *conn)
@@ -534,14 +535,14 @@ static void on_full(struct conn *conn)
         linger(conn);
         return;
     }
-    uv_read_stop((uv_stream_t *)&conn->tcp);
     conn->paused = true;
+    watch(conn);
 }
 
 static void on_ended(struct conn *conn)
 {
     conn->ended = true;
-    uv_read_stop((uv_stream_t *)&conn->tcp);
+    watch(conn);
     switch (conn->state) {
     case CONN_IDLE:
         conn_close(conn);
@@ -557,39 +558,71 @@ static void on_ended(struct conn *conn)
     }
 }
 
-static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
+static void on_end_or_error(struct conn *conn, ssize_t got)
 {
-    struct conn *conn = (struct conn *)((char *)stream - offsetof(struct conn, tcp));
-
-    (void)buf;
-    if (conn->state == CONN_CLOSED)
-        return;
-    if (count > 0) {
-        conn->server->counters.bytes_in += (uint64_t)count;
-        if (conn->state == CONN_LINGERING)
-            return;
-        conn->end += (size_t)count;
-        process(conn);
-    } else if (count == UV_ENOBUFS) {
-        on_full(conn);
-    } else if (count == UV_EOF) {
-        if (conn->in && conn->start == conn->end && conn->state == CONN_IDLE)
-            inbuf_give(conn);
-        on_ended(conn);
-    } else if (count < 0) {
+    if (got < 0 && errno != EAGAIN) {
         conn_drop(conn);
-    } else if (conn->in && conn->state == CONN_IDLE && conn->start == conn->end) {
-        inbuf_give(conn); /* it was for nothing */
+        return;
     }
+    if (conn->in && conn->start == conn->end && conn->state == CONN_IDLE)
+        inbuf_give(conn); /* it was for nothing */
+    if (got == 0)
+        on_ended(conn);
+}
+
+/* True when there may be more to read. */
+static bool read_some(struct conn *conn)
+{
+    struct http_server *server = conn->server;
+    char *room = server->discard;
+    size_t size = sizeof(server->discard);
+    ssize_t got;
+
+    if (conn->state != CONN_LINGERING) {
+        bool taken = conn->in || inbuf_take(conn);
+
+        size = taken ? conn->in->capacity - conn->end : 0;
+        room = taken ? conn->in->bytes + conn->end : NULL;
+    }
+    if (size == 0) {
+        on_full(conn);
+        return false;
+    }
+    do
+        got = recv(conn->fd, room, size, 0);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0) {
+        on_end_or_error(conn, got);
+        return false;
+    }
+    server->counters.bytes_in += (uint64_t)got;
+    if (conn->state != CONN_LINGERING) {
+        conn->end += (size_t)got;
+        process(conn);
+    }
+    return (size_t)got == size;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct conn *conn = (struct conn *)((char *)poll - offsetof(struct conn, poll));
+    int reads = events & UV_READABLE ? READS_MAX : 0;
+
+    if (status < 0) {
+        conn_drop(conn);
+        return;
+    }
+    if (events & UV_WRITABLE)
+        on_writable(conn);
+    while (reads > 0 && conn->state != CONN_CLOSED && conn->events & UV_READABLE)
+        reads = read_some(conn) ? reads - 1 : 0;
 }
 
 /* A client that takes a little now and then is slow, not stuck. */
 static void check_progress(struct conn *conn)
 {
-    size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&conn->tcp);
-
-    if (left < conn->unsent_seen) {
-        conn->unsent_seen = left;
+    if (conn->unsent_seen < conn->unsent_done) {
+        conn->unsent_seen = conn->unsent_done;
         set_deadline(conn, conn->server->settings->write_timeout_ms);
         return;
     }
@@ -669,6 +702,12 @@ void conn_open(struct http_server *server, int fd, const struct sockaddr *peer)
         return;
     }
     memset(conn, 0, sizeof(*conn));
+    if (uv_poll_init(server->loop, &conn->poll, fd) < 0) {
+        conn_free(server, conn);
+        close(fd);
+        return;
+    }
+    conn->fd = fd;
     conn->server = server;
     conn->next = server->first;
     if (conn->next)
@@ -677,16 +716,7 @@ void conn_open(struct http_server *server, int fd, const struct sockaddr *peer)
     server->first = conn;
     server->open++;
     set_peer(conn, peer);
-    uv_tcp_init(server->loop, &conn->tcp);
-    if (uv_tcp_open(&conn->tcp, fd) < 0) {
-        close(fd);
-        conn_close(conn);
-        return;
-    }
-    if (uv_read_start((uv_stream_t *)&conn->tcp, alloc_cb, on_read) < 0) {
-        conn_close(conn);
-        return;
-    }
+    watch(conn);
     set_deadline(conn, server->settings->head_timeout_ms);
 }
 

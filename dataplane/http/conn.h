@@ -23,8 +23,8 @@ enum conn_state {
 };
 
 struct conn {
-    uv_tcp_t tcp;
-    uv_write_t write;
+    uv_poll_t poll;
+    int fd, events;           /* events: what poll waits for */
     struct wheel_timer timer; /* of the state's deadline */
     struct http_server *server;
     struct conn *next, **back; /* all open ones of the server; next alone: free list */
@@ -39,8 +39,9 @@ struct conn {
     struct http_parser parser;
     uint64_t body_begun_ms;
 
-    char *unsent;
-    size_t unsent_size, unsent_seen; /* seen: left when the write deadline was last set */
+    char *unsent; /* of a response; NULL: none */
+    size_t unsent_size, unsent_done;
+    size_t unsent_seen; /* done when the write deadline was last set */
 
     void *owner;                 /* of the handler: its exchange */
     char peer[INET6_ADDRSTRLEN]; /* address without port; IPv4-mapped ones as IPv4 */
