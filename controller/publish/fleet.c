@@ -117,8 +117,8 @@ static int recount(struct fleet *fleet, uint64_t now_ns)
         bool was_live = pod->live;
 
         pod->live = until_ns > now_ns;
-        if (pod->live != was_live && pod->rejected_total)
-            change |= FLEET_REJECTED;
+        if (pod->live != was_live)
+            change |= pod->rejected_total ? FLEET_MOVED | FLEET_REJECTED : FLEET_MOVED;
         if (!pod->live)
             continue;
         live++;
@@ -127,7 +127,7 @@ static int recount(struct fleet *fleet, uint64_t now_ns)
         expiry_ns = until_ns < expiry_ns ? until_ns : expiry_ns;
     }
     floor = live ? floor : 0;
-    if (live != fleet->live || floor != fleet->floor)
+    if (floor != fleet->floor)
         change |= FLEET_MOVED;
     fleet->live = live;
     fleet->floor = floor;
@@ -204,7 +204,7 @@ int fleet_ack(struct fleet *fleet, struct str name, const struct table_ack *ack,
     if (change || !was_live || pod->goodbye || before == fleet->floor ||
         watermark(fleet, pod) < before)
         change |= recount(fleet, now_ns);
-    return change;
+    return watermark(fleet, pod) != before ? change | FLEET_MOVED : change;
 }
 
 /* Forgets pods that are neither live nor heard of any more. */

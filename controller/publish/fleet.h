@@ -35,7 +35,7 @@ void fleet_set_lineage(struct fleet *fleet, struct str lineage, uint64_t now_ns)
 
 enum fleet_change {
     FLEET_SAME = 0,
-    FLEET_MOVED = 1,    /* live or floor are other than before */
+    FLEET_MOVED = 1,    /* live, or how far a pod is, is other than before */
     FLEET_REJECTED = 2, /* somebody's rejections are */
 };
 

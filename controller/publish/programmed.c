@@ -332,8 +332,10 @@ static void place_item(struct programmed *programmed, struct item *item, int gat
     if (item->gateway == gateway)
         return;
     link_remove(&item->turn);
-    if (item->gateway >= 0)
+    if (item->gateway >= 0) {
         programmed->gateways[item->gateway].counts[item->phase]--;
+        item->programmed = -1; /* pods drop it; should it come back, they read it anew */
+    }
     if (gateway >= 0)
         programmed->gateways[gateway].counts[item->phase]++;
     item->gateway = gateway;

@@ -210,6 +210,24 @@ static void test_lag_shows_after_a_second_and_names_the_pods(void **state)
     programmed_free(f.programmed);
 }
 
+static void test_a_laggard_that_is_replaced_by_another_is_named_no_more(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, true);
+    list_pods(&f, "gw-1", "gw-2");
+    ack(&f, "gw-1", "L1", 5);
+    accept_route(&f, 1);
+    write_route(&f, 1, 5);
+    pass(&f, 2 * SECONDS);
+    assert_programmed(&f, CONDITION_FALSE, "Pending", "waiting for 1 of 2 pods: gw-2 (no ack yet)");
+    list_pods(&f, "gw-1", "gw-3");
+    pass(&f, 6 * SECONDS);
+    assert_programmed(&f, CONDITION_FALSE, "Pending", "waiting for 1 of 2 pods: gw-3 (no ack yet)");
+    programmed_free(f.programmed);
+}
+
 static void test_no_pod_is_not_programmed(void **state)
 {
     struct fixture f;
@@ -354,6 +372,28 @@ static void test_an_invalid_update_says_what_still_serves(void **state)
     verdict_of(&f, "a", 3, -1, CONDITION_FALSE, -1);
     assert_programmed(&f, CONDITION_FALSE, "NotAccepted", "in no gateway's table");
     assert_false(f.sink.status.has_gateways);
+    programmed_free(f.programmed);
+}
+
+static void test_what_was_taken_from_the_table_is_programmed_anew_when_it_comes_back(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    open_fixture(&f, false);
+    program_route(&f);
+    verdict_of(&f, "a", 1, -1, CONDITION_FALSE, -1); /* a policy denies it */
+    assert_programmed(&f, CONDITION_FALSE, "NotAccepted", "in no gateway's table");
+    accept_route(&f, 1); /* and another allows it: the same generation */
+    pass(&f, 2 * SECONDS);
+    assert_programmed(&f, CONDITION_FALSE, "Unpublished", "not in the gateway's table yet");
+    write_route(&f, 1, 8);
+    ack(&f, "gw-1", "L1", 8);
+    pass(&f, 10 * SECONDS);
+    assert_programmed(&f, CONDITION_FALSE, "Pending",
+                      "waiting for 1 of 2 pods: gw-2 (at 5, needs 8)");
+    ack(&f, "gw-2", "L1", 8);
+    assert_programmed(&f, CONDITION_TRUE, "Programmed", "2/2 pods, revision 8");
     programmed_free(f.programmed);
 }
 
@@ -543,6 +583,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_true_only_when_every_pod_has_it_and_in_one_write),
         cmocka_unit_test(test_lag_shows_after_a_second_and_names_the_pods),
+        cmocka_unit_test(test_a_laggard_that_is_replaced_by_another_is_named_no_more),
         cmocka_unit_test(test_no_pod_is_not_programmed),
         cmocka_unit_test(test_a_true_is_not_lowered_by_what_pods_and_buckets_do),
         cmocka_unit_test(test_a_restarted_controller_believes_the_stored_true),
@@ -551,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_a_silent_pod_lags_for_a_minute_and_is_called_silent),
         cmocka_unit_test(test_with_a_service_its_ready_pods_count_even_before_they_ack),
         cmocka_unit_test(test_an_invalid_update_says_what_still_serves),
+        cmocka_unit_test(test_what_was_taken_from_the_table_is_programmed_anew_when_it_comes_back),
         cmocka_unit_test(test_what_keeps_an_entry_from_being_written_is_named),
         cmocka_unit_test(test_a_standby_is_silent_and_tells_everything_once_it_leads),
         cmocka_unit_test(test_a_true_of_the_leader_before_is_not_lowered),
