@@ -294,18 +294,9 @@ static int recover(struct compile *compile, struct record *record)
 
 static int identify(struct route *route, const struct source_route *source)
 {
-    struct arena *arena = route->arena;
-
-    route->namespace_name = arena_copy(arena, source->namespace_name);
-    route->name = arena_copy(arena, source->name);
-    route->uid = arena_copy(arena, source->uid);
-    route->label = arena_printf(arena, STR_FMT "/" STR_FMT, STR_ARG(source->namespace_name),
-                                STR_ARG(source->name));
     route->generation = source->generation;
     route->created_s = source->created_s;
-    return route->namespace_name.ptr && route->name.ptr && route->uid.ptr && route->label.ptr
-               ? 0
-               : -ENOMEM;
+    return route_identify(route, source->namespace_name, source->name, source->uid);
 }
 
 /* Reads the whole Route; -EINVAL with *ret_error when gateways could not. */

@@ -416,7 +416,7 @@ static bool targets_allowed(const struct policy_rule *rule, const struct route *
     for (size_t i = 0; i < route->rule_count; i++)
         for (size_t j = 0; j < route->rules[i].match_count; j++)
             for (size_t k = 0; k < route->rules[i].backend_count; k++) {
-                if (target_allowed(rule, route->namespace_name, &route->rules[i],
+                if (target_allowed(rule, route_namespace(route), &route->rules[i],
                                    &route->rules[i].matches[j], k))
                     continue;
                 finding->rule_index = i;
@@ -434,11 +434,11 @@ static struct finding judge_by(const struct policy_rule *rule, const struct rout
     if (!gateway_allowed(rule, route->gateway))
         return finding;
     finding.stage = STAGE_HOSTNAME;
-    if (!route->hostname_count && !hostname_allowed(rule, route->namespace_name, finding.hostname))
+    if (!route->hostname_count && !hostname_allowed(rule, route_namespace(route), finding.hostname))
         return finding;
     for (size_t i = 0; i < route->hostname_count; i++) {
         finding.hostname = route->hostnames[i];
-        if (!hostname_allowed(rule, route->namespace_name, finding.hostname))
+        if (!hostname_allowed(rule, route_namespace(route), finding.hostname))
             return finding;
     }
     finding.stage = targets_allowed(rule, route, &finding) ? STAGE_ALLOWED : STAGE_SUBJECT;
@@ -465,11 +465,11 @@ static size_t find_grant(const struct policy *policy, struct str namespace_name)
 static struct finding judge(const struct policy *policy, const struct route *route)
 {
     struct finding best = {.stage = STAGE_NAMESPACE};
-    size_t i = find_grant(policy, route->namespace_name);
+    size_t i = find_grant(policy, route_namespace(route));
 
     while (i < policy->count && best.stage < STAGE_ALLOWED) {
         const struct grant *grant = &policy->grants[i];
-        bool named = name_within(route->namespace_name, grant->namespace_name);
+        bool named = name_within(route_namespace(route), grant->namespace_name);
 
         if (named) {
             struct finding finding = judge_by(grant->rule, route);
@@ -525,7 +525,7 @@ static int explain(struct buffer *reason, const struct route *route, const struc
     switch (finding->stage) {
     case STAGE_NAMESPACE:
         return buffer_printf(reason, "no rule of the policy is for the namespace \"" STR_FMT "\"",
-                             STR_ARG(route->namespace_name));
+                             STR_ARG(route_namespace(route)));
     case STAGE_GATEWAY:
         allowed = &finding->rule->gateways;
         r = buffer_printf(reason, "spec.gateway: \"" STR_FMT "\"", STR_ARG(route->gateway));
@@ -547,8 +547,8 @@ static int explain(struct buffer *reason, const struct route *route, const struc
         r = buffer_printf(reason,
                           " is not allowed to the namespace \"" STR_FMT
                           "\"; rules[%u] of the policy allows ",
-                          STR_ARG(route->namespace_name), finding->rule->index);
-    return r < 0 ? r : list_patterns(reason, allowed, route->namespace_name);
+                          STR_ARG(route_namespace(route)), finding->rule->index);
+    return r < 0 ? r : list_patterns(reason, allowed, route_namespace(route));
 }
 
 int policy_judge(const struct policy *policy, const struct route *route, struct buffer *reason)

@@ -38,7 +38,6 @@ struct entry {
     struct rejection *rejection;   /* NULL: its value is in force */
     uint64_t sequence, round;
     bool changed;
-    size_t key_len;
     char key[];
 };
 
@@ -227,7 +226,6 @@ static struct entry *entry_get(struct entries *entries, struct str key)
     if (!entry)
         return NULL;
     memcpy(entry->key, key.ptr, key.len);
-    entry->key_len = key.len;
     if (map_insert(&entries->map, &entry->node, str_make(entry->key, key.len))) {
         free(entry);
         return NULL;

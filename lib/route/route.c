@@ -62,6 +62,29 @@ struct route *route_new(void)
     return route;
 }
 
+int route_identify(struct route *route, struct str namespace_name, struct str name, struct str uid)
+{
+    size_t length = namespace_name.len + 1 + name.len;
+    char *label = arena_take(route->arena, length + 1);
+
+    route->uid = arena_copy(route->arena, uid);
+    if (!label || !route->uid.ptr)
+        return -ENOMEM;
+    memcpy(label, namespace_name.ptr, namespace_name.len);
+    label[namespace_name.len] = '/';
+    memcpy(label + namespace_name.len + 1, name.ptr, name.len);
+    route->label = str_make(label, length);
+    return 0;
+}
+
+struct str route_namespace(const struct route *route)
+{
+    const char *slash = memchr(route->label.ptr, '/', route->label.len);
+
+    assert(slash);
+    return str_make(route->label.ptr, (size_t)(slash - route->label.ptr));
+}
+
 struct route *route_ref(struct route *route)
 {
     assert(route->references > 0 && route->references < UINT32_MAX);
@@ -174,15 +197,14 @@ static void pack_route(struct pack *pack, struct route *route)
     struct route_rule *rules = pack_array(pack, route->rules, route->rule_count, sizeof(*rules));
     struct str *hostnames =
         pack_array(pack, route->hostnames, route->hostname_count, sizeof(*hostnames));
-    struct str *const texts[] = {&route->namespace_name, &route->name, &route->uid, &route->gateway,
-                                 &route->label};
 
     for (size_t i = 0; i < route->rule_count; i++)
         pack_rule(pack, &rules[i]);
     for (size_t i = 0; i < route->hostname_count; i++)
         pack_str(pack, &hostnames[i]);
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        pack_str(pack, texts[i]);
+    pack_str(pack, &route->label);
+    pack_str(pack, &route->uid);
+    pack_str(pack, &route->gateway);
     route->rules = rules;
     route->hostnames = hostnames;
 }

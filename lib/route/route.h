@@ -133,8 +133,8 @@ struct route_rule {
 };
 
 struct route {
-    struct str namespace_name, name, uid, gateway;
     struct str label; /* "namespace/name" */
+    struct str uid, gateway;
     int64_t generation;
     int64_t created_s;              /* Unix time of creation */
     const struct str *hostnames;    /* lower case, maybe with a leading "*."; none: any host */
@@ -148,6 +148,10 @@ struct route {
 
 /* A route with an empty arena and one reference, to be filled by its builder; NULL: no memory. */
 struct route *route_new(void);
+/* For a builder: label and uid. 0, -ENOMEM. */
+int route_identify(struct route *route, struct str namespace_name, struct str name, struct str uid);
+/* Borrows the label. */
+struct str route_namespace(const struct route *route);
 /*
  * For a builder that is done: the same Route in one block of just the size that it takes, half of
  * what the arena's chunks take; worth it where Routes are many. Takes over the only reference and

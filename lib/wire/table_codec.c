@@ -169,16 +169,7 @@ static int read_identity(const struct json_reader *reader, const struct json_pla
     if (r >= 0)
         r = json_integer(reader, &created_place, fields[2], INT64_MIN, INT64_MAX,
                          &route->created_s);
-    if (r < 0)
-        return r;
-    route->uid = arena_copy(route->arena, uid);
-    route->namespace_name = arena_copy(route->arena, namespace_name);
-    route->name = arena_copy(route->arena, name);
-    route->label =
-        arena_printf(route->arena, STR_FMT "/" STR_FMT, STR_ARG(namespace_name), STR_ARG(name));
-    return route->uid.ptr && route->namespace_name.ptr && route->name.ptr && route->label.ptr
-               ? 0
-               : -ENOMEM;
+    return r < 0 ? r : route_identify(route, namespace_name, name, uid);
 }
 
 int table_entry_read(struct str key, struct str value, struct route **ret_route,

@@ -69,8 +69,6 @@ static struct route *make_route(unsigned number)
     struct route_rule *rule = must(arena_take(arena, sizeof(*rule)));
     struct route_backend *backend = must(arena_take(arena, sizeof(*backend)));
 
-    route->namespace_name = arena_printf(arena, "team-%u", number % 100);
-    route->name = arena_printf(arena, "orders-%u", number);
     route->label = arena_printf(arena, "team-%u/orders-%u", number % 100, number);
     route->uid = arena_printf(arena, "6fb0a8c2-0000-4000-8000-%012u", number);
     route->gateway = arena_copy(arena, STR_LIT("default"));

@@ -28,10 +28,10 @@ static struct route *make_route(const char *text, const char *namespace_name)
     yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
     struct route_spec_error error;
 
-    if (!route || route_spec_read(yyjson_doc_get_root(doc), route, &error) < 0)
+    if (!route || route_spec_read(yyjson_doc_get_root(doc), route, &error) < 0 ||
+        route_identify(route, str_from(namespace_name), STR_LIT("name"), STR_LIT("uid")) < 0)
         abort();
     yyjson_doc_free(doc);
-    route->namespace_name = str_from(namespace_name);
     return route;
 }
 

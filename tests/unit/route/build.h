@@ -218,9 +218,6 @@ static inline struct route *build_loose_route(const char *line)
     assert(route);
     build_word(&text, ' ', &word);
     route->label = arena_copy(route->arena, word);
-    build_word(&word, '/', &route->namespace_name);
-    route->namespace_name = arena_copy(route->arena, route->namespace_name);
-    route->name = arena_copy(route->arena, word);
     build_word(&text, ' ', &word);
     route->created_s = strtoll(word.ptr, NULL, 10);
     build_word(&text, ' ', &word);

@@ -128,8 +128,6 @@ static void a_packed_route_is_the_same_and_stands_alone(void **state)
     assert_int_equal(packed->generation, 6);
     assert_int_equal(packed->created_s, 7);
     assert_str_equal(loose->label, packed->label);
-    assert_str_equal(loose->namespace_name, packed->namespace_name);
-    assert_str_equal(loose->name, packed->name);
     assert_int_equal(packed->hostname_count, 2);
     assert_str_equal(loose->hostnames[1], packed->hostnames[1]);
     assert_int_equal(packed->rule_count, 3);
