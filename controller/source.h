@@ -17,7 +17,7 @@ struct source_route {
     int64_t generation;
     int64_t created_s;  /* Unix time */
     yyjson_val *spec;   /* may be anything: the pipeline validates */
-    yyjson_val *status; /* what is stored now, or NULL */
+    yyjson_val *status; /* what is stored now, may be anything; NULL: statuses are not stored */
 };
 
 struct source_handler {

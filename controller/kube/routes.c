@@ -25,7 +25,9 @@ struct kube_routes {
 
 static void on_upsert(void *context, const struct kube_object *object)
 {
+    static yyjson_val none; /* is news, too: somebody may have removed it */
     struct kube_routes *routes = context;
+    yyjson_val *status = yyjson_obj_get(object->value, "status");
     uint64_t began_ns;
 
     if (!kube_status_observe(routes->status, object))
@@ -39,7 +41,7 @@ static void on_upsert(void *context, const struct kube_object *object)
                                .generation = object->generation,
                                .created_s = object->created_s,
                                .spec = yyjson_obj_get(object->value, "spec"),
-                               .status = yyjson_obj_get(object->value, "status"),
+                               .status = status ? status : &none,
                            });
     metrics_histogram_add(&routes->times, uv_hrtime() - began_ns);
 }

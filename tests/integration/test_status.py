@@ -162,3 +162,13 @@ def test_a_change_of_the_spec_that_works_makes_no_event(stack, kubectl):
     eventually(lambda: all_programmed(kubectl, 2))
     settle(stack)
     assert told() == before
+
+
+def test_a_status_that_was_removed_is_written_again(stack, kubectl):
+    kubectl.apply(new("removed"))
+    eventually(lambda: all_programmed(kubectl))
+    before = kubectl.route("removed")["status"]
+    kubectl("patch", "routes.metropolis.dev", "removed", "--subresource=status", "--type=json",
+            "-p", '[{"op": "remove", "path": "/status"}]')
+    eventually(lambda: kubectl.route("removed").get("status", {}).get("gateways") == before["gateways"])
+    assert kubectl.condition("removed", "Programmed")[0] == "True"
