@@ -61,6 +61,7 @@ struct entry {
     uint64_t wanted_digest, sent_digest;
 
     uint64_t version;   /* of what is known to be stored */
+    bool seen;          /* by the watch, that version or a later one */
     int64_t generation; /* of the spec that was seen last */
     uint64_t stored_digest;
     struct status_memory stored;
@@ -259,8 +260,13 @@ bool kube_status_observe(struct kube_status *status, const struct kube_object *r
     if (!entry)
         return true; /* out of memory: its status will not be written */
     entry->generation = route->generation;
-    if (version && version <= entry->version)
-        return news;                    /* older than the answer to our last write */
+    /* Older than the answer to our last write. But a watch that has seen that goes back only when
+     * the server does: etcd was restored, and what we wrote since the backup is lost. */
+    if (version && version <= entry->version && !(entry->seen && version < entry->version)) {
+        entry->seen = version == entry->version;
+        return news;
+    }
+    entry->seen = true;
     if (digest != entry->stored_digest) /* the echo may come before the answer */
         news = news || entry->state != ENTRY_WRITING || digest != entry->sent_digest;
     remember(entry, &doc, digest, version);
@@ -325,8 +331,10 @@ static void on_written(struct entry *entry, const struct kube_response *response
         struct status_doc doc = status_doc_read(yyjson_obj_get(object.value, "status"));
         uint64_t version = kube_version_number(object.resource_version);
 
-        if (!version || version > entry->version)
+        if (!version || version > entry->version) {
             remember(entry, &doc, status_doc_digest(&doc), version);
+            entry->seen = false;
+        }
         kube_notices_tell(status->notices, &object, &doc, entry->notices);
     }
     yyjson_doc_free(document);
@@ -364,7 +372,8 @@ static void on_done(void *context, const struct kube_response *response)
         status->counters.dropped++;
         settle(entry);
     } else if (response->status == 403) {
-        set_trouble(status, entry, response->status, response->message);
+        if (!entry->was_aside) /* else it is known, and others' success has not ended it */
+            set_trouble(status, entry, response->status, response->message);
         status->counters.retried++;
         set_aside(status, entry);
     } else {

@@ -157,7 +157,7 @@ static void forget_page(struct kube_watch *watch)
     watch->page_token = NULL;
 }
 
-/* The only way to WAITING. Decides whether to go on from the same version or to list. */
+/* The only way to WAITING. Decides whether to go on from the same version or page, or to list. */
 static void fail(struct kube_watch *watch, const struct failure *failure)
 {
     int code = failure->code;
@@ -167,11 +167,11 @@ static void fail(struct kube_watch *watch, const struct failure *failure)
     kube_request_cancel(watch->request);
     watch->request = NULL;
     watch->counters.failures++;
-    forget_page(watch);
     if (code > 0 && code != 429)
         watch->refusals++;
     if (!passing || watch->refusals >= REFUSALS_MAX) {
         watch->version[0] = '\0';
+        forget_page(watch);
         watch->refusals = 0;
     }
     /* An expired version is nobody's trouble: the list that follows is. */
@@ -182,8 +182,10 @@ static void fail(struct kube_watch *watch, const struct failure *failure)
     watch->phase = WATCH_WAITING;
 }
 
+/* The trouble is ours: what of a list was read may not be all up to here. */
 static void fail_with(struct kube_watch *watch, int code, const char *message)
 {
+    forget_page(watch);
     fail(watch, &(struct failure){.code = code, .message = message});
 }
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "controller/kube/status_doc.h"
+#include "tests/unit/base/capture.h"
 #include "tests/unit/kube/script.h"
 
 #define PATCH "PATCH /apis/metropolis.dev/v1alpha1/namespaces/shop/routes/orders/status?"
@@ -114,12 +115,33 @@ static void test_the_newest_is_written_once_and_its_echo_is_no_news(void **state
     assert_non_null(strstr(f.script.requests[0], "application/apply-patch+yaml"));
     assert_non_null(strstr(f.script.requests[0], "\"uid\":\"u1\""));
     assert_non_null(strstr(f.script.requests[0], "\"reason\":\"Accepted\""));
-    assert_false(observe(&f, ROUTE("12", "1", STORED)));
     assert_false(observe(&f, ROUTE("11", "1", "{}"))); /* late: the answer was newer */
-    write_status(&f, "u1", wanted("Accepted", 1));     /* is stored already */
+    assert_false(observe(&f, ROUTE("12", "1", STORED)));
+    write_status(&f, "u1", wanted("Accepted", 1)); /* is stored already */
     script_run_for(&f.script, 100);
     assert_true(observe(&f, ROUTE("13", "2", STORED))); /* the spec */
     assert_true(observe(&f, ROUTE("14", "2", "{}")));   /* somebody else wrote the status */
+    stop(&f);
+}
+
+static void test_a_server_that_went_back_is_believed(void **state)
+{
+    static const struct script_step steps[] = {
+        {PATCH, "200 OK", NULL, ROUTE("12", "1", STORED), SCRIPT_ENDS},
+        {PATCH, "200 OK", NULL, ROUTE("11", "1", STORED), SCRIPT_ENDS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 2);
+    observe(&f, ROUTE("10", "1", "{}"));
+    write_status(&f, "u1", wanted("Accepted", 1));
+    run_until_settled(&f, 1);
+    assert_false(observe(&f, ROUTE("12", "1", STORED)));
+    /* etcd was restored from a backup that is older than the status, and listed. */
+    assert_true(observe(&f, ROUTE("10", "1", "{}")));
+    write_status(&f, "u1", wanted("Accepted", 1));
+    run_until_settled(&f, 2);
     stop(&f);
 }
 
@@ -268,6 +290,33 @@ static void test_a_forbidden_namespace_holds_up_nobody_else(void **state)
     assert_int_equal(counters(&f).waiting, 2);
     run_until_settled(&f, 3);
     assert_true(f.script.times_ms[3] - f.script.times_ms[1] > 4000);
+    stop(&f);
+}
+
+static void test_what_stays_forbidden_is_logged_once(void **state)
+{
+    static const struct script_step steps[] = {
+        {"namespaces/shop/routes/r0", "403 Forbidden", NULL, "", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r1", "200 OK", NULL, "{}", SCRIPT_ENDS},
+        {"namespaces/shop/routes/r0", "403 Forbidden", NULL, "", SCRIPT_ENDS},
+    };
+    struct capture log;
+    const char *text, *first;
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 3);
+    capture_begin(&log, STDERR_FILENO);
+    write_many(&f, 0, 1);
+    for (int i = 0; i < 100 && counters(&f).retried < 1; i++)
+        script_run_for(&f.script, 20);
+    write_many(&f, 1, 1);
+    for (int i = 0; i < 500 && counters(&f).retried < 2; i++)
+        script_run_for(&f.script, 20);
+    text = capture_end(&log);
+    first = strstr(text, "cannot write a Route's status");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "cannot write a Route's status"));
     stop(&f);
 }
 
@@ -432,6 +481,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_newest_is_written_once_and_its_echo_is_no_news),
+        cmocka_unit_test(test_a_server_that_went_back_is_believed),
         cmocka_unit_test(test_an_echo_before_the_answer_is_no_news),
         cmocka_unit_test(test_what_is_stored_already_is_not_written),
         cmocka_unit_test(test_what_changes_while_a_write_is_under_way_is_written_after_it),
@@ -439,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_few_are_under_way_at_once),
         cmocka_unit_test(test_a_pause_for_a_lost_connection_ends_when_the_watch_hears_again),
         cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
+        cmocka_unit_test(test_what_stays_forbidden_is_logged_once),
         cmocka_unit_test(test_what_changes_now_goes_before_what_the_first_list_brought),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),

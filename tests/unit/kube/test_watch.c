@@ -332,6 +332,35 @@ static void test_pages_that_expire_are_begun_again(void **state)
     stop(&f);
 }
 
+static void test_pages_go_on_where_the_server_was_too_busy(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        {"?limit=500 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
+             "a", "1") "]}",
+         SCRIPT_ENDS},
+        {"&continue=abc", "429 Too Many Requests", "Retry-After: 1\r\n", "", SCRIPT_ENDS},
+        {"&continue=abc", "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":\"50\"},",
+         SCRIPT_CUTS},
+        {"&continue=abc", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\"},\"items\":[" OBJECT("b", "2") "]}",
+         SCRIPT_ENDS},
+        {"&resourceVersion=50", "200 OK", NULL, "", SCRIPT_STAYS},
+    };
+    struct kube_watch_counters counters;
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 6);
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 synced ");
+    assert_true(f.script.times_ms[3] - f.script.times_ms[2] >= 900);
+    kube_watch_count(f.watch, &counters);
+    assert_int_equal(counters.lists, 2); /* one that was refused, and one */
+    stop(&f);
+}
+
 static void test_a_version_that_is_refused_again_and_again_is_given_up(void **state)
 {
     static const char retry[] = "Retry-After: 1\r\n";
@@ -453,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_429_in_the_stream_waits_and_goes_on_from_the_same_version),
         cmocka_unit_test(test_a_server_that_streams_no_lists_is_listed_in_pages),
         cmocka_unit_test(test_pages_that_expire_are_begun_again),
+        cmocka_unit_test(test_pages_go_on_where_the_server_was_too_busy),
         cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
         cmocka_unit_test(test_an_object_too_large_is_skipped_and_the_watch_goes_on),
         cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
