@@ -116,7 +116,7 @@ static void retire(struct kv_publish *publish, struct table *table, enum kv_publ
     table->loaded = table->begun = false;
     pthread_mutex_unlock(&publish->lock);
     table->term[0] = table->stream.created[0] = '\0';
-    table->last_sequence = table->retry_ns = 0;
+    table->last_sequence = table->retry_ns = table->too_large = 0;
     table->unsure = table->new_lineage = false;
     set_state(publish, table, state, reason);
 }
@@ -391,6 +391,25 @@ static int take_head(void *context, const struct jetstream_entry *entry)
     return entry->deleted ? -ENOENT : table_head_read(entry->value, context);
 }
 
+static uint64_t count_dirty(struct kv_publish *publish, const struct table *table)
+{
+    uint64_t dirty;
+
+    pthread_mutex_lock(&publish->lock);
+    dirty = table->bucket.dirty;
+    pthread_mutex_unlock(&publish->lock);
+    return dirty;
+}
+
+/* A write was taken, or the bucket answers: all is well, unless what was refused still waits. */
+static void set_well(struct kv_publish *publish, struct table *table)
+{
+    if ((table->unsure || table->too_large) && count_dirty(publish, table))
+        return;
+    table->too_large = 0;
+    set_state(publish, table, KV_PUBLISH_IN_CHARGE, "");
+}
+
 /* Is the bucket what we think it is? True: we go on writing. */
 static bool check(struct kv_publish *publish, struct table *table)
 {
@@ -427,8 +446,8 @@ static bool check(struct kv_publish *publish, struct table *table)
         reopen(publish, table, "the bucket lost what pods have applied");
         return false;
     }
+    set_well(publish, table);
     table->unsure = false;
-    set_state(publish, table, KV_PUBLISH_IN_CHARGE, "");
     return true;
 }
 
@@ -458,6 +477,7 @@ static void write_failed(struct kv_publish *publish, struct table *table, int er
     table->counts.unanswered += error == -ETIMEDOUT;
     pthread_mutex_unlock(&publish->lock);
     table->unsure = true;
+    table->too_large += error == -EMSGSIZE;
     if (error == -ESTALE || error == -ENOENT) {
         table->due_ns = 0; /* look at once */
         return;
@@ -472,7 +492,7 @@ static void write_some(struct kv_publish *publish, struct table *table)
     struct bucket_entry *entries[JETSTREAM_BATCH_MAX];
     struct bucket_value *values[JETSTREAM_BATCH_MAX];
     struct jetstream_write writes[JETSTREAM_BATCH_MAX];
-    size_t most = table->stream.batches ? JETSTREAM_BATCH_MAX : 1;
+    size_t most = table->stream.batches && !table->too_large ? JETSTREAM_BATCH_MAX : 1;
     uint64_t sequence = 0;
     size_t count;
     int error;
@@ -505,7 +525,8 @@ static void write_some(struct kv_publish *publish, struct table *table)
     }
     table->last_sequence = sequence;
     table->retry_ns = 0;
-    set_state(publish, table, KV_PUBLISH_IN_CHARGE, "");
+    table->too_large = table->too_large > 0;
+    set_well(publish, table);
     uv_async_send(&publish->async);
 }
 
@@ -571,8 +592,7 @@ static void sweep(struct kv_publish *publish, struct table *table)
 
 static bool lead(struct kv_publish *publish, struct table *table)
 {
-    uint64_t now = now_ns();
-    bool dirty;
+    uint64_t now = now_ns(), dirty;
 
     if (now < table->due_ns)
         return false;
@@ -580,10 +600,9 @@ static bool lead(struct kv_publish *publish, struct table *table)
         if (!check(publish, table))
             return table->state != KV_PUBLISH_IN_CHARGE;
     }
-    pthread_mutex_lock(&publish->lock);
-    dirty = table->bucket.dirty > 0;
-    pthread_mutex_unlock(&publish->lock);
-    if (dirty) {
+    dirty = count_dirty(publish, table);
+    /* Pods shall not wait for ever for what no server takes. */
+    if (dirty && (table->head.complete || table->too_large <= dirty)) {
         write_some(publish, table);
         return true;
     }

@@ -48,6 +48,9 @@ struct table {
     char lineage[TABLE_ID_MAX + 1], term[TABLE_ID_MAX + 1]; /* ours; term empty: not in charge */
     bool new_lineage;                                       /* the next _table begins one */
     bool unsure; /* a write was refused or not answered: check first */
+    /* Writes in a row that had an entry too large. Above 0 there are no batches, which such an
+     * entry would take down, until it is gone. */
+    uint64_t too_large;
     uint64_t due_ns, check_ns, sweep_ns, retry_ns;
 };
 

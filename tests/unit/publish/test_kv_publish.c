@@ -27,6 +27,7 @@ struct writer {
     char lineage[TABLE_ID_MAX + 1];
     unsigned lineages, written;
     uint64_t sequence; /* of the last written */
+    unsigned states;   /* that were told */
     bool holds;        /* does not take charge */
 };
 
@@ -35,6 +36,7 @@ static void on_state(void *context, unsigned gateway, enum kv_publish_state stat
 {
     struct writer *writer = context;
 
+    writer->states++;
     writer->state = state;
     snprintf(writer->reason, sizeof(writer->reason), "%s", reason);
     if (state == KV_PUBLISH_LOADED && !writer->holds)
@@ -126,6 +128,7 @@ struct look {
     const char *name;
     char value[64]; /* empty: not there */
     unsigned entries;
+    bool complete; /* says _table */
 };
 
 static int take(void *context, const struct jetstream_entry *entry)
@@ -134,6 +137,9 @@ static int take(void *context, const struct jetstream_entry *entry)
     char key[128];
 
     snprintf(key, sizeof(key), "route.test.%s", look->name);
+    if (str_equal(entry->key, STR_LIT("_table")))
+        look->complete =
+            memmem(entry->value.ptr, entry->value.len, "\"complete\":true", 15) != NULL;
     if (!str_starts_with(entry->key, STR_LIT("route.")) || entry->deleted)
         return 0;
     look->entries++;
@@ -474,6 +480,44 @@ static void test_without_jetstream_the_reason_says_so(void **state)
     close_writer(&writer);
 }
 
+static void test_a_route_too_large_for_the_server_holds_up_no_other(void **state)
+{
+    enum { LARGE = 40 * 1024 };
+    char *large = malloc(LARGE + 1);
+    struct test_server server;
+    struct writer writer;
+    unsigned states;
+
+    (void)state;
+    assert_non_null(large);
+    memset(large, 'x', LARGE);
+    large[LARGE] = '\0';
+    test_server_start(&server, "jetstream { store_dir: $TEST_DIRECTORY }\nmax_payload: 32KB");
+    open_writer(&writer, &server, "me");
+    writer.holds = true;
+    WAIT_FOR(&writer, writer.state == KV_PUBLISH_LOADED);
+    set(&writer, "large", large);
+    set(&writer, "a", "one");
+    set(&writer, "b", "two");
+    kv_publish_begin(writer.publish, 0);
+    WAIT_FOR(&writer, writer.written == 2);
+    WAIT_FOR(&writer, strstr(writer.reason, "max_payload") != NULL);
+    set(&writer, "c", "three");
+    WAIT_FOR(&writer, writer.written == 3);
+    WAIT_FOR(&writer, look_at(&server, "a").complete);
+    /* The trouble stays, and is told of once. */
+    WAIT_FOR(&writer, strstr(writer.reason, "max_payload") != NULL);
+    states = writer.states;
+    for (int i = 0; i < 3000; i++)
+        turn(&writer);
+    assert_int_equal(writer.states, states);
+    set(&writer, "large", NULL);
+    WAIT_FOR(&writer, writer.reason[0] == '\0');
+    close_writer(&writer);
+    test_server_stop(&server);
+    free(large);
+}
+
 static void test_ten_thousand_routes_fill_an_empty_bucket(void **state)
 {
     enum { ROUTES = 10000 };
@@ -515,6 +559,7 @@ int main(void)
         SERVER_TEST(test_a_bucket_that_went_back_gets_a_new_lineage_and_what_it_lost),
         SERVER_TEST(test_pods_that_are_ahead_of_the_stream_begin_a_new_lineage),
         cmocka_unit_test(test_without_jetstream_the_reason_says_so),
+        cmocka_unit_test(test_a_route_too_large_for_the_server_holds_up_no_other),
         SERVER_TEST(test_ten_thousand_routes_fill_an_empty_bucket),
     };
 
