@@ -158,6 +158,10 @@ int cluster_new(uv_loop_t *loop, const struct settings *settings,
         snprintf(reason, CLUSTER_REASON_MAX, "%s", config_error.text);
     if (!error)
         error = kube_client_new(loop, cluster->config, &cluster->client);
+    if (error == -EINVAL && cluster->config)
+        snprintf(reason, CLUSTER_REASON_MAX,
+                 "%s: server: \"%s\" is no URL: write https://HOST:PORT", cluster->config->origin,
+                 cluster->config->server);
     if (!error)
         error = kube_notices_new(loop, cluster->client, &cluster->notices);
     if (!error)

@@ -49,7 +49,7 @@ static int take_cluster(struct config_loader *loader, const char *name)
     int error;
 
     if (!cluster)
-        return config_refuse(loader, -EINVAL, "kubeconfig: there is no cluster \"%s\"", name);
+        return config_refuse(loader, -EINVAL, "there is no cluster \"%s\"", name);
     loader->cluster = cluster;
     error = take_server(loader, file, cluster);
     if (!error)
@@ -94,7 +94,7 @@ static int take_user(struct config_loader *loader, const char *name)
     int error;
 
     if (!user)
-        return config_refuse(loader, -EINVAL, "kubeconfig: there is no user \"%s\"", name);
+        return config_refuse(loader, -EINVAL, "there is no user \"%s\"", name);
     error = refuse_unsupported(loader, file, user, name);
     if (!error)
         error = config_take_path(loader, file, user, "tokenFile", &config->token_file);
@@ -115,6 +115,33 @@ static int take_user(struct config_loader *loader, const char *name)
     return error;
 }
 
+/* "; there are a, b", for the end of a message. */
+static const char *list_contexts(const struct config_loader *loader)
+{
+    const char *list = "; there is none";
+    const char *before = "; there are";
+
+    for (size_t i = 0; i < loader->count; i++) {
+        yyjson_val *context;
+        yyjson_arr_iter iter;
+
+        yyjson_arr_iter_init(yyjson_obj_get(loader->files[i].root, "contexts"), &iter);
+        while ((context = yyjson_arr_iter_next(&iter))) {
+            const char *name = yyjson_get_str(yyjson_obj_get(context, "name"));
+            struct str longer =
+                arena_printf(&loader->config->arena, "%s %s", before, name ? name : "\"\"");
+
+            if (!longer.ptr)
+                return list;
+            list = longer.ptr;
+            before = arena_printf(&loader->config->arena, "%s,", list).ptr;
+            if (!before)
+                return list;
+        }
+    }
+    return list;
+}
+
 /* --context, or the first current-context. */
 static int find_context(struct config_loader *loader, const char *wanted, const char **ret_name)
 {
@@ -127,8 +154,8 @@ static int find_context(struct config_loader *loader, const char *wanted, const 
             return error;
     }
     if (!*ret_name || !**ret_name)
-        return config_refuse(loader, -EINVAL,
-                             "kubeconfig: no current-context: name one with --context");
+        return config_refuse(loader, -EINVAL, "no current-context: name one with --context%s",
+                             list_contexts(loader));
     return 0;
 }
 
@@ -144,7 +171,8 @@ static int resolve(struct config_loader *loader, const char *wanted)
         return error;
     context = config_find_entry(loader, "contexts", "context", name, &file);
     if (!context)
-        return config_refuse(loader, -EINVAL, "kubeconfig: there is no context \"%s\"", name);
+        return config_refuse(loader, -EINVAL, "there is no context \"%s\"%s", name,
+                             list_contexts(loader));
     error = config_take_text(loader, file, context, "cluster", &cluster);
     if (!error)
         error = config_take_text(loader, file, context, "user", &user);
@@ -202,11 +230,14 @@ static int load(struct config_loader *loader, const struct kube_config_options *
     int error;
 
     if (options->kubeconfig && *options->kubeconfig) {
+        loader->source = "--kubeconfig";
         path = arena_copy(&loader->config->arena, str_from(options->kubeconfig));
         error = path.ptr ? config_add_file(loader, path.ptr) : -ENOMEM;
     } else if (list && *list) {
+        loader->source = "KUBECONFIG";
         error = config_add_files(loader, list);
     } else if (is_in_cluster(directory)) {
+        loader->source = "the pod's service account";
         return load_in_cluster(loader, directory);
     } else {
         path = arena_printf(&loader->config->arena, "%s/.kube/config", home ? home : "");
@@ -221,6 +252,16 @@ static int load(struct config_loader *loader, const struct kube_config_options *
         error = config_add_file(loader, path.ptr);
     }
     return error ? error : resolve(loader, options->context);
+}
+
+/* Before what is wrong, which option or variable it came from. */
+static void name_source(const struct config_loader *loader)
+{
+    struct kube_config_error wrong = *loader->error;
+
+    if (loader->source)
+        snprintf(loader->error->text, sizeof(loader->error->text), "%s: %.400s", loader->source,
+                 wrong.text);
 }
 
 int kube_config_load(const struct kube_config_options *options, struct kube_config **ret_config,
@@ -244,6 +285,7 @@ int kube_config_load(const struct kube_config_options *options, struct kube_conf
         kube_config_free(loader.config);
         if (!ret_error->text[0])
             config_refuse(&loader, error, "%s", strerror(-error));
+        name_source(&loader);
         return error;
     }
     *ret_config = loader.config;

@@ -64,8 +64,7 @@ int config_add_file(struct config_loader *loader, const char *path)
     int error;
 
     if (loader->count == CONFIG_FILES_MAX)
-        return config_refuse(loader, -EINVAL, "KUBECONFIG names more than %d files",
-                             CONFIG_FILES_MAX);
+        return config_refuse(loader, -EINVAL, "names more than %d files", CONFIG_FILES_MAX);
     arena_init(&scratch, 2 * FILE_MAX);
     error = config_read_file(&scratch, path, &text);
     if (error) {
@@ -103,7 +102,7 @@ int config_add_files(struct config_loader *loader, const char *list)
         list += length + (list[length] == ':');
     }
     if (!error && !loader->count)
-        error = config_refuse(loader, -ENOENT, "no file that KUBECONFIG names exists");
+        error = config_refuse(loader, -ENOENT, "none of the files that it names exists");
     return error;
 }
 

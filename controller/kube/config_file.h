@@ -23,6 +23,7 @@ struct config_loader {
     size_t count;
     struct kube_config *config;
     struct kube_config_error *error;
+    const char *source;  /* "--kubeconfig"; NULL: where nobody asked for it, the message says so */
     yyjson_val *cluster; /* of the context, once it is known */
 };
 

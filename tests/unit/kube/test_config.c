@@ -324,6 +324,26 @@ static void test_mistakes_are_named(void **state)
     refuse(path_of("both"), NULL, "exclude each other");
 }
 
+static void test_an_error_names_where_the_kubeconfig_came_from_and_what_there_is(void **state)
+{
+    (void)state;
+    put("two-contexts", CLUSTER "contexts: [{name: blue, context: {cluster: c}}, {name: green, "
+                                "context: {cluster: none}}]\n");
+    refuse(path_of("two-contexts"), "red",
+           "--kubeconfig: there is no context \"red\"; there are blue, green");
+    refuse(path_of("two-contexts"), NULL,
+           "--kubeconfig: no current-context: name one with --context; there are blue, green");
+    refuse(path_of("two-contexts"), "green", "--kubeconfig: there is no cluster \"none\"");
+    refuse(path_of("missing"), NULL, "--kubeconfig: ");
+    setenv("KUBECONFIG", path_of("two-contexts"), 1);
+    refuse(NULL, "red", "KUBECONFIG: there is no context \"red\"; there are blue, green");
+    setenv("KUBECONFIG", path_of("missing"), 1);
+    refuse(NULL, NULL, "KUBECONFIG: none of the files that it names exists");
+    put("empty", "{}");
+    setenv("KUBECONFIG", path_of("empty"), 1);
+    refuse(NULL, "red", "KUBECONFIG: there is no context \"red\"; there is none");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +360,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_plugin_that_asks_for_the_cluster_is_told_of_it, before),
         cmocka_unit_test_setup(test_a_token_goes_before_a_plugin, before),
         cmocka_unit_test_setup(test_mistakes_in_a_plugin_are_named, before),
+        cmocka_unit_test_setup(test_an_error_names_where_the_kubeconfig_came_from_and_what_there_is,
+                               before),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
