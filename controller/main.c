@@ -102,6 +102,11 @@ static int write_ready(void *context, struct buffer *page)
         return first ? first : second;
     if (buffer_printf(page, "ready\n") < 0)
         return -ENOBUFS;
+    trouble = controller->files ? files_warning(controller->files) : NULL;
+    if (trouble &&
+        buffer_printf(page, "but a file cannot be read, and its last good Routes stay: %s\n",
+                      trouble) < 0)
+        return -ENOBUFS;
     trouble = controller->policy ? policy_file_trouble(controller->policy) : NULL;
     return trouble ? buffer_printf(page, "but the last good policy is in force: %s\n", trouble) : 0;
 }
@@ -115,6 +120,8 @@ static int write_metrics(void *context, struct buffer *page)
         error = cluster_metrics(controller->cluster, page);
     if (!error)
         error = policy_file_metrics(controller->policy, page);
+    if (!error)
+        error = files_metrics(controller->files, page);
     return error ? error : process_metrics(page);
 }
 

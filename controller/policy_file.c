@@ -23,7 +23,7 @@ struct identity {
     dev_t device;
     ino_t inode;
     off_t size;
-    struct timespec modified;
+    struct timespec changed; /* its content, or who may read it */
 };
 
 struct policy_file {
@@ -39,13 +39,13 @@ struct policy_file {
 
 static struct identity identify(const struct stat *status)
 {
-    return (struct identity){status->st_dev, status->st_ino, status->st_size, status->st_mtim};
+    return (struct identity){status->st_dev, status->st_ino, status->st_size, status->st_ctim};
 }
 
 static bool same(const struct identity *a, const struct identity *b)
 {
     return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec;
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
 /* 0 with the policy, or -errno with trouble set. What was read is judged, good or not. */

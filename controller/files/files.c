@@ -35,11 +35,12 @@
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/base/map.h"
+#include "lib/base/metrics.h"
 
 enum { FILES_MAX = 10000, LOOK_MS = 1000, SETTLE_MS = 250 };
 
 static const uint32_t watched = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE |
-                                IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+                                IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
 struct file {
     struct map_node node; /* key: name */
@@ -76,7 +77,8 @@ struct files {
     struct map files, told;
     unsigned round;
     bool synced;
-    char trouble[FILES_REASON_MAX];
+    unsigned bad; /* files that cannot be read now */
+    char trouble[FILES_REASON_MAX], warning[FILES_REASON_MAX];
 };
 
 /* ---- one file ---- */
@@ -249,11 +251,35 @@ static int compare_files(const void *a, const void *b)
     return strcmp((*(struct file *const *)a)->name, (*(struct file *const *)b)->name);
 }
 
+/* In order of names; the first of each kind is named. */
+static void judge(struct files *files, struct file *const *order, size_t count)
+{
+    const struct file *unknown = NULL, *bad = NULL;
+
+    files->bad = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!order[i]->good && !unknown)
+            unknown = order[i];
+        if (order[i]->said[0] && !files->bad++)
+            bad = order[i];
+    }
+    files->trouble[0] = files->warning[0] = '\0';
+    if (unknown && !files->synced)
+        snprintf(files->trouble, sizeof(files->trouble), "%.80s:%.150s", unknown->name,
+                 unknown->said);
+    else if (bad)
+        snprintf(files->warning, sizeof(files->warning), "%.80s:%.130s%s", bad->name, bad->said,
+                 files->bad > 1 ? "; and more" : "");
+    if (!unknown && !files->synced) {
+        files->synced = true;
+        files->handler.synced(files->handler.context);
+    }
+}
+
 /* Tells the handler what differs from what it was told. */
 static void resolve(struct files *files)
 {
     struct file **order = calloc(files->files.count + 1, sizeof(*order));
-    const struct file *unknown = NULL;
     struct map_node *node, *next;
     size_t count = 0;
 
@@ -265,12 +291,9 @@ static void resolve(struct files *files)
         order[count++] = MAP_ELEMENT(node, struct file, node);
     qsort(order, count, sizeof(*order), compare_files);
     files->round++;
-    for (size_t i = 0; i < count; i++) {
-        if (!order[i]->good && !unknown)
-            unknown = order[i];
+    for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < order[i]->routes.count; j++)
             tell(files, order[i], &order[i]->routes.items[j]);
-    }
     for (node = map_next(&files->told, NULL); node; node = next) {
         struct told *told = MAP_ELEMENT(node, struct told, node);
 
@@ -280,16 +303,8 @@ static void resolve(struct files *files)
         files->handler.removed(files->handler.context, told->namespace_name, told->name);
         free_told(files, told);
     }
+    judge(files, order, count);
     free(order);
-    if (unknown && !files->synced)
-        snprintf(files->trouble, sizeof(files->trouble), "%.80s:%.150s", unknown->name,
-                 unknown->said);
-    else
-        files->trouble[0] = '\0';
-    if (!unknown && !files->synced) {
-        files->synced = true;
-        files->handler.synced(files->handler.context);
-    }
 }
 
 /* Reads every file. -errno: the folder cannot be read, and nothing was changed. */
@@ -380,6 +395,7 @@ enum finding { FINDING_NONE, FINDING_FILE, FINDING_ALL };
 
 static enum finding judge_event(struct files *files, const struct inotify_event *event)
 {
+    const struct file *file;
     struct stat status;
     char path[4096];
 
@@ -401,6 +417,11 @@ static enum finding judge_event(struct files *files, const struct inotify_event 
     if (event->mask & (IN_MOVED_FROM | IN_DELETE)) {
         uv_timer_start(&files->settle, on_settled, SETTLE_MS, 0);
         return FINDING_NONE;
+    }
+    /* Another mode may let us read what we could not; of others it says nothing. */
+    if (event->mask & IN_ATTRIB) {
+        file = find_file(files, event->name);
+        return file && file->said[0] ? FINDING_FILE : FINDING_NONE;
     }
     /* A new file is read when its writer closes it; nobody writes a new link. */
     if (event->mask & IN_CREATE) {
@@ -518,6 +539,24 @@ void files_free(struct files *files)
 const char *files_trouble(const struct files *files)
 {
     return files->trouble[0] ? files->trouble : NULL;
+}
+
+const char *files_warning(const struct files *files)
+{
+    return files->warning[0] ? files->warning : NULL;
+}
+
+int files_metrics(const struct files *files, struct buffer *page)
+{
+    static const char name[] = "metropolis_controller_route_files";
+    size_t bad = files ? files->bad : 0, all = files ? files->files.count : 0;
+    int error = metrics_family(page, name, METRICS_GAUGE,
+                               "Files of the folder of Routes; bad: cannot be read now, and the "
+                               "last good Routes stay.");
+
+    if (!error)
+        error = metrics_sample(page, name, "state=\"good\"", (double)(all - bad));
+    return error ? error : metrics_sample(page, name, "state=\"bad\"", (double)bad);
 }
 
 /* ---- statuses ---- */

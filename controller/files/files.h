@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "controller/source.h"
+#include "lib/base/buffer.h"
 
 struct files;
 
@@ -26,6 +27,11 @@ void files_free(struct files *files);
 
 /* What is wrong now, for readiness; NULL: nothing. Borrowed until the loop turns. */
 const char *files_trouble(const struct files *files);
+/* Which file cannot be read now, and why, though the Routes of all the others, and the last good
+ * ones of this, are published; NULL: none. Borrowed likewise. */
+const char *files_warning(const struct files *files);
+/* files NULL: there is none. 0, -ENOMEM, -ENOBUFS. */
+int files_metrics(const struct files *files, struct buffer *page);
 /* Writes the status of Routes to the log, where they have no other place. */
 struct status_sink files_sink(void);
 

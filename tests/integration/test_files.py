@@ -1,11 +1,14 @@
 """Route files without Kubernetes: what editors, deployment scripts and accidents do to the folder."""
 
 import os
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
-from harness import Controller, Gateway, NatsServer, eventually, stop_all
+from harness import BUILD, Controller, Gateway, NatsServer, eventually, stop_all
 
 # Longer than the controller takes to look at the folder again.
 LOOK_S = 2.5
@@ -79,6 +82,56 @@ def test_a_file_with_a_mistake_holds_up_no_other(folder):
     (folder.routes / "b.yaml").write_text(text("b", "/new"))
     folder.wait_for("/a", "/new")
     assert "nothing is published" not in folder.controller.log
+    # It is ready, and says which file it does not follow, until that is good again, or gone.
+    answer = folder.controller.get_admin("/readyz")
+    assert answer.status_code == 200 and answer.text.startswith("ready\n")
+    assert "last good Routes stay: a.yaml:2:1: " in answer.text and "and more" in answer.text
+    assert folder.controller.metric("metropolis_controller_route_files", state="bad") == 2
+    assert folder.controller.metric("metropolis_controller_route_files", state="good") == 1
+    (folder.routes / "a.yaml").write_text(text("a", "/a2"))
+    folder.wait_for("/a2", "/new")
+    assert "stay: c.yaml:2:1: " in folder.controller.get_admin("/readyz").text
+    (folder.routes / "c.yaml").unlink()
+    eventually(lambda: folder.controller.get_admin("/readyz").text == "ready\n")
+    assert folder.controller.metric("metropolis_controller_route_files", state="bad") == 0
+
+
+@pytest.fixture
+def open_directory():
+    """A folder that other users reach, too."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+def test_what_may_be_read_after_all_is_read(open_directory):
+    """A policy and a file of Routes that came with the wrong mode, which is then put right."""
+    routes, policy = open_directory / "routes", open_directory / "policy.yaml"
+    routes.mkdir()
+    (routes / "a.yaml").write_text(text("a", "/a"))
+    policy.write_text("rules: []\n")
+    with NatsServer(open_directory) as nats, Gateway(open_directory, nats.url) as gateway:
+        controller = Controller(open_directory, nats.url, "--routes", routes, "--policy", policy)
+        if os.getuid() == 0:  # who may read everything
+            nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            controller.argv = nobody + controller.argv
+            if subprocess.run([*nobody, "test", "-x", BUILD / "metropolis-controller"]).returncode:
+                pytest.skip("nobody may not run the program where it is")
+        with controller:
+            controller.wait_ready()
+            for path, content in ((policy, "rules: [{namespaces: ['*'], hostnames: ['*'], subjects: ['>']}]\n"),
+                                  (routes / "a.yaml", text("a", "/b"))):
+                new = open_directory / "new"
+                new.write_text(content)
+                new.chmod(0)
+                os.replace(new, path)
+            eventually(lambda: controller.get_admin("/readyz").text.count("Permission denied") == 2)
+            assert controller.ready()
+            time.sleep(LOOK_S)
+            policy.chmod(0o644)
+            (routes / "a.yaml").chmod(0o644)
+            eventually(lambda: controller.get_admin("/readyz").text == "ready\n")
+            eventually(lambda: gateway.get("/b").status_code == 503)
 
 
 def test_a_folder_that_went_takes_no_route_with_it(folder):
