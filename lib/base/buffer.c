@@ -105,13 +105,6 @@ int buffer_append_byte(struct buffer *buffer, char byte)
     return buffer_append(buffer, &byte, 1);
 }
 
-int buffer_append_number(struct buffer *buffer, unsigned long long number)
-{
-    char digits[STR_DECIMAL_MAX];
-
-    return buffer_append_str(buffer, str_decimal(number, digits));
-}
-
 int buffer_printf(struct buffer *buffer, const char *format, ...)
 {
     va_list args;

@@ -45,7 +45,6 @@ void buffer_commit(struct buffer *buffer, size_t size);
 int buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 int buffer_append_str(struct buffer *buffer, struct str text);
 int buffer_append_byte(struct buffer *buffer, char byte);
-int buffer_append_number(struct buffer *buffer, unsigned long long number);
 int buffer_printf(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -54,26 +54,6 @@ bool log_enabled(enum log_level level)
     return (int)level >= atomic_load_explicit(&setup.level, memory_order_relaxed);
 }
 
-int log_level_parse(const char *text, enum log_level *ret_level)
-{
-    for (int i = LOG_LEVEL_DEBUG; i <= LOG_LEVEL_ERROR; i++)
-        if (strcmp(text, level_names[i]) == 0) {
-            *ret_level = (enum log_level)i;
-            return 0;
-        }
-    return -EINVAL;
-}
-
-int log_format_parse(const char *text, enum log_format *ret_format)
-{
-    bool json = strcmp(text, "json") == 0;
-
-    if (!json && strcmp(text, "text") != 0)
-        return -EINVAL;
-    *ret_format = json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
-    return 0;
-}
-
 static bool line_fits(struct line *line, size_t size)
 {
     bool fits = line->length + size <= sizeof(line->bytes) - END_ROOM;

@@ -40,9 +40,6 @@ struct log_field {
 /* Set once by main before any other thread starts; the level may change later (atomic). */
 void log_setup(const char *program, enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
-/* "debug" .. "error", "text" / "json": 0, or -EINVAL. */
-int log_level_parse(const char *text, enum log_level *ret_level);
-int log_format_parse(const char *text, enum log_format *ret_format);
 
 /* fields: ends with a field of kind LOG_VALUE_END. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields);

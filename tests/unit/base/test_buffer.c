@@ -22,13 +22,12 @@ static void appends_come_out_at_the_front_in_order(void **state)
     (void)state;
     buffer_init(&buffer, 1000);
     assert_int_equal(buffer_append_str(&buffer, STR_LIT("one ")), 0);
-    assert_int_equal(buffer_append_number(&buffer, 0), 0);
+    assert_int_equal(buffer_append(&buffer, "0", 1), 0);
     assert_int_equal(buffer_append_byte(&buffer, ' '), 0);
-    assert_int_equal(buffer_append_number(&buffer, UINT64_MAX), 0);
-    assert_int_equal(buffer_printf(&buffer, " %s", "end"), 0);
-    assert_holds(&buffer, "one 0 18446744073709551615 end");
+    assert_int_equal(buffer_printf(&buffer, "%s", "more end"), 0);
+    assert_holds(&buffer, "one 0 more end");
     buffer_consume(&buffer, 4);
-    assert_holds(&buffer, "0 18446744073709551615 end");
+    assert_holds(&buffer, "0 more end");
     buffer_truncate(&buffer, 1);
     assert_holds(&buffer, "0");
     buffer_done(&buffer);
@@ -43,7 +42,6 @@ static void a_failed_append_changes_nothing_and_the_limit_is_exact(void **state)
     assert_int_equal(buffer_append(&buffer, "12345678", 8), 0);
     assert_int_equal(buffer_append(&buffer, "abc", 3), -ENOBUFS);
     assert_int_equal(buffer_printf(&buffer, "%d", 123), -ENOBUFS);
-    assert_int_equal(buffer_append_number(&buffer, 100), -ENOBUFS);
     assert_null(buffer_reserve(&buffer, 3));
     assert_holds(&buffer, "12345678");
     assert_int_equal(buffer_printf(&buffer, "%d", 90), 0);

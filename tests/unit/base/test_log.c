@@ -5,7 +5,6 @@
 /* cmocka wants the above first. */
 #include <cmocka.h>
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <yyjson.h>
@@ -121,22 +120,6 @@ static void a_line_too_long_is_cut_and_says_so(void **state)
     }
 }
 
-static void names_of_levels_and_formats_are_read(void **state)
-{
-    enum log_level level = LOG_LEVEL_ERROR;
-    enum log_format format = LOG_FORMAT_TEXT;
-
-    (void)state;
-    assert_int_equal(log_level_parse("debug", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_DEBUG);
-    assert_int_equal(log_level_parse("warn", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_WARN);
-    assert_int_equal(log_level_parse("WARN", &level), -EINVAL);
-    assert_int_equal(log_format_parse("json", &format), 0);
-    assert_int_equal(format, LOG_FORMAT_JSON);
-    assert_int_equal(log_format_parse("", &format), -EINVAL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,7 +128,6 @@ int main(void)
         cmocka_unit_test(values_cannot_begin_a_line_or_reach_the_terminal),
         cmocka_unit_test(json_lines_are_json_and_hold_the_values),
         cmocka_unit_test(a_line_too_long_is_cut_and_says_so),
-        cmocka_unit_test(names_of_levels_and_formats_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
