@@ -1,18 +1,20 @@
 /*
  * answer: whatever ends an exchange with an answer passes answer_response, so every one is counted
- * and logged once. The exchange goes back before the connection gets the response, which may begin
- * the next one.
+ * and logged once; without one, answer_nobody. The exchange goes back before the connection gets
+ * the response, which may begin the next one.
  */
 #include "dataplane/answer.h"
 
 #include "lib/base/log.h"
 
-static void log_access(struct exchange *exchange, const struct http_response *response,
+enum { STATUS_CLIENT_GONE = 499 }; /* for the log alone, as other servers have it */
+
+static void log_access(struct exchange *exchange, unsigned status, size_t bytes,
                        uint64_t duration_ns, const char *reason)
 {
     struct exchanges *all = exchange->all;
     const struct http_request *request = exchange->request;
-    bool bodiless = http_response_bodiless(response->status, request->method == ROUTE_METHOD_HEAD);
+    bool bodiless = http_response_bodiless(status, request->method == ROUTE_METHOD_HEAD);
     struct access_entry entry = {
         .now_ms = http_server_now_ms(all->wiring.server),
         .peer = conn_peer(exchange->conn),
@@ -21,8 +23,8 @@ static void log_access(struct exchange *exchange, const struct http_response *re
         .target = request->target.len ? request->target : STR_LIT("-"),
         .request_id = exchange->request_id,
         .minor = request->minor,
-        .status = response->status,
-        .bytes = bodiless ? 0 : response->body.len,
+        .status = status,
+        .bytes = bodiless ? 0 : bytes,
         .duration_us = duration_ns / 1000,
         .upstream_us = exchange->upstream_ns / 1000,
         .route = exchange->hit.route ? exchange->hit.route->label : (struct str){0},
@@ -47,7 +49,7 @@ void answer_response(struct exchange *exchange, struct http_response *response, 
     if (all->wiring.routes->max && exchange->hit.route)
         route_metrics_count(all->wiring.routes, exchange->hit.route, response->status, duration_ns);
     if (all->wiring.log->format != ACCESS_LOG_OFF)
-        log_access(exchange, response, duration_ns, reason);
+        log_access(exchange, response->status, response->body.len, duration_ns, reason);
     memcpy(id, exchange->id, exchange->request_id.len);
     response->request_id = str_make(id, exchange->request_id.len);
     exchanges_end(exchange);
@@ -88,4 +90,13 @@ void answer_failure(struct exchange *exchange, enum problem problem)
                  LOG_TEXT("reason", problem_describe(problem)->reason),
                  LOG_STR("requestId", exchange->request_id));
     answer_problem(exchange, problem, NULL, (struct str){0});
+}
+
+void answer_nobody(struct exchange *exchange)
+{
+    uint64_t duration_ns = uv_hrtime() - exchange->started_ns;
+
+    if (exchange->all->wiring.log->format != ACCESS_LOG_OFF)
+        log_access(exchange, STATUS_CLIENT_GONE, 0, duration_ns, "client-gone");
+    exchanges_end(exchange);
 }

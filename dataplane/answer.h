@@ -1,7 +1,7 @@
 /*
- * answer: the end of an exchange whose client is still there: the response is counted, logged and
- * given to the connection. The exchange is over when one of these returns, and so may be the next
- * one of its connection. On the thread of its loop.
+ * answer: the end of an exchange: the response is counted, logged and given to the connection. The
+ * exchange is over when one of these returns, and so may be the next one of its connection. On the
+ * thread of its loop.
  */
 #ifndef DATAPLANE_ANSWER_H
 #define DATAPLANE_ANSWER_H
@@ -17,5 +17,7 @@ void answer_problem(struct exchange *exchange, enum problem problem, const char 
                     struct str allow);
 /* The same for what whoever runs the Route's worker, or NATS, has to know: it is logged, too. */
 void answer_failure(struct exchange *exchange, enum problem problem);
+/* The client is gone: it is only logged. The exchange must have no ticket. */
+void answer_nobody(struct exchange *exchange);
 
 #endif

@@ -8,9 +8,9 @@
  * time-out, or with its client. The last two tell nats_lanes to forget the ticket, so that no reply
  * can reach an exchange that has ended.
  *
- * Without a ticket an exchange waits for its turn to be sent again: only after "no responders",
- * which alone proves that nothing ran. Everything is then made anew from the request, but what was
- * found: the Route is pinned, the table need not be.
+ * Without a ticket an exchange waits for its turn to be sent, or sent again: only after "no
+ * responders", which alone proves that nothing ran. Everything is then made anew from the request,
+ * but what was found: the Route is pinned, the table need not be.
  */
 #include "dataplane/exchange.h"
 
@@ -24,7 +24,7 @@
 
 #define CANCEL_PREFIX "metropolis.cancel."
 
-enum { CANCEL_PREFIX_BYTES = sizeof(CANCEL_PREFIX) - 1 };
+enum { CANCEL_PREFIX_BYTES = sizeof(CANCEL_PREFIX) - 1, CONNECTION_WAIT_MS = 10 };
 
 /* ---- admission ---- */
 
@@ -83,6 +83,9 @@ static enum problem send_request(struct exchange *exchange, const struct plan *p
     case -EMSGSIZE:
         return plan->block.len > nats_lanes_max_payload(nats) ? PROBLEM_HEAD_TOO_LARGE
                                                               : PROBLEM_BODY_TOO_LARGE;
+    case -EAGAIN:
+        exchange->soon = true;
+        return PROBLEM_OVERLOADED;
     case -EBUSY:
         return PROBLEM_OVERLOADED;
     default:
@@ -116,7 +119,7 @@ static enum problem publish(struct exchange *exchange, const struct origin *orig
     plan->cancel = str_from(exchange->cancel);
     problem = planner_fill(&all->planner, exchange->request, origin, now_ms, plan);
 
-    if (all->wiring.log->format == ACCESS_LOG_JSON) {
+    if (all->wiring.log->format != ACCESS_LOG_OFF) {
         buffer_clear(&exchange->subject, SUBJECT_MAX);
         (void)buffer_append_str(&exchange->subject, plan->subject);
         exchange->sent_ns = uv_hrtime();
@@ -150,6 +153,19 @@ static bool wait_for_retry(struct exchange *exchange)
     return true;
 }
 
+/* Whether it was not sent because a connection that can take it is still being made. That ends
+ * within a moment, one way or the other. */
+static bool wait_for_connection(struct exchange *exchange)
+{
+    uint64_t wait_ms = (uint64_t)CONNECTION_WAIT_MS << exchange->waits;
+
+    if (!exchange->soon || exchanges_now_ms(exchange->all) + wait_ms >= exchange->deadline_ms)
+        return false;
+    exchange->waits++;
+    conn_wait(exchange->conn, wait_ms);
+    return true;
+}
+
 static void retry(struct exchange *exchange)
 {
     struct exchanges *all = exchange->all;
@@ -158,10 +174,12 @@ static void retry(struct exchange *exchange)
     struct origin origin;
     enum problem problem = PROBLEM_INTERNAL;
     uint64_t now = exchanges_now_ms(all);
+    bool first = exchange->soon; /* that it is sent */
 
+    exchange->soon = false;
     planner_reset(planner);
     if (now >= exchange->deadline_ms) { /* the loop was held up: still nothing ran */
-        problem = PROBLEM_NO_RESPONDERS;
+        problem = first ? PROBLEM_OVERLOADED : PROBLEM_NO_RESPONDERS;
     } else if (origin_read(exchange->conn, exchange->request, all->wiring.origin, &all->random,
                            &planner->scratch, &origin) == 0) {
         origin.request_id = exchange->request_id;
@@ -171,11 +189,13 @@ static void retry(struct exchange *exchange)
         if (!problem)
             problem = publish(exchange, &origin, &plan);
     }
+    if (problem && wait_for_connection(exchange))
+        return;
     if (problem) {
         answer_problem(exchange, problem, plan.detail, (struct str){0});
         return;
     }
-    all->counters.retries++;
+    all->counters.retries += !first;
     conn_wait(exchange->conn, plan.left_ms);
 }
 
@@ -220,12 +240,14 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
     }
     if (!problem)
         problem = publish(exchange, &origin, &plan);
+    if (exchange->soon || (!problem && plan.hit.rule->retry_attempts))
+        prepare_retry(exchange, &origin);
+    if (problem && wait_for_connection(exchange))
+        return;
     if (problem) {
         answer_problem(exchange, problem, plan.detail, planner_allow(planner, plan.allowed));
         return;
     }
-    if (plan.hit.rule->retry_attempts)
-        prepare_retry(exchange, &origin);
     conn_wait(conn, plan.hit.rule->timeout_ms);
 }
 
@@ -235,7 +257,7 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
 static void came_back(struct exchange *exchange)
 {
     exchange->ticket = -1;
-    if (exchange->all->wiring.log->format == ACCESS_LOG_JSON)
+    if (exchange->all->wiring.log->format != ACCESS_LOG_OFF)
         exchange->upstream_ns += uv_hrtime() - exchange->sent_ns;
 }
 
@@ -298,6 +320,17 @@ void exchange_on_failure(void *owner, enum nats_failure failure)
     }
 }
 
+bool exchange_on_denied(struct exchanges *all, struct str subject)
+{
+    if (!str_starts_with(subject, STR_LIT(CANCEL_PREFIX)))
+        return false;
+    if (warnings_due(&all->warnings, STR_LIT(CANCEL_PREFIX), PROBLEM_DENIED, exchanges_now_ms(all)))
+        log_warn("workers are not told that nobody waits any more: the NATS server does not permit "
+                 "this gateway to publish there. Correct its permissions.",
+                 LOG_TEXT("subject", CANCEL_PREFIX "*"));
+    return true;
+}
+
 /* Nobody waits for the reply any more. */
 static void give_up(struct exchange *exchange)
 {
@@ -328,7 +361,19 @@ static void on_gone(void *context, struct conn *conn)
         return;
     if (exchange->ticket >= 0)
         give_up(exchange);
-    exchanges_end(exchange);
+    answer_nobody(exchange);
+}
+
+/*
+ * Clients that leave close both sides, and those that only shut theirs look the same. So where a
+ * worker wants to know that nobody waits, this is what says so; elsewhere the answer is awaited.
+ */
+static bool on_ended(void *context, struct conn *conn)
+{
+    const struct exchange *exchange = conn->owner;
+
+    (void)context;
+    return exchange && exchange->cancel[0];
 }
 
 /* ---- requests that are answered before they are complete ---- */
@@ -382,5 +427,6 @@ const struct http_handler exchange_handler = {
     .expect = on_expect,
     .refuse = on_refuse,
     .expired = on_expired,
+    .ended = on_ended,
     .gone = on_gone,
 };

@@ -13,5 +13,7 @@ extern const struct http_handler exchange_handler;
 /* For nats_lanes: owner is an exchange. */
 void exchange_on_reply(void *owner, const struct nats_reply *reply);
 void exchange_on_failure(void *owner, enum nats_failure failure);
+/* A publish that belongs to no exchange, or no longer. Whether it is a cancel. */
+bool exchange_on_denied(struct exchanges *all, struct str subject);
 
 #endif

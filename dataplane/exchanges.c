@@ -90,7 +90,8 @@ struct exchange *exchanges_begin(struct exchanges *all, struct conn *conn,
     exchange->started_ns = uv_hrtime();
     exchange->upstream_ns = 0;
     exchange->load = 0;
-    exchange->retries = 0;
+    exchange->retries = exchange->waits = 0;
+    exchange->soon = false;
     exchange->cancel[0] = '\0';
     exchange->ticket = -1;
     exchange->request_id = (struct str){0};

@@ -29,9 +29,10 @@ struct exchange {
     uint64_t started_ns, deadline_ms;
     uint64_t load; /* key of the load that it counts in; 0: not matched, or refused */
     uint64_t sent_ns, upstream_ns; /* for the access log: last published; until its end, in all */
-    uint32_t retries;
-    int ticket;    /* of nats_lanes; -1: none */
-    uint32_t sent; /* bytes, with that ticket */
+    uint32_t retries, waits;       /* for another connection */
+    bool soon;                     /* the next one of these is worth it */
+    int ticket;                    /* of nats_lanes; -1: none */
+    uint32_t sent;                 /* bytes, with that ticket */
     struct str request_id;
     char id[129], trace[ORIGIN_TRACE_BYTES]; /* trace: for retries */
     char cancel[41];                         /* subject; empty: the worker is not told */

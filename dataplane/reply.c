@@ -6,6 +6,10 @@
 
 #include <errno.h>
 
+enum {
+    BLOCK_MAX = 1024 * 1024
+}; /* bytes, so that a response's head fits HEAD_BYTES_MAX (server) */
+
 static enum problem problem_of(enum http_reply_fault fault)
 {
     switch (fault) {
@@ -28,6 +32,8 @@ enum problem reply_read(const struct nats_reply *message, struct http_reply *ret
 {
     if (message->has_reply_subject)
         return PROBLEM_UNSUPPORTED_REPLY;
+    if (message->block.len > BLOCK_MAX)
+        return PROBLEM_BAD_REPLY;
     return problem_of(http_reply_decode(message->block, message->payload, ret_reply));
 }
 

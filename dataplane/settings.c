@@ -71,7 +71,7 @@ static enum options_result parse(int argc, char **argv, struct settings *s, stru
         {"Limits", "in-flight-max", "N", OPTION_COUNT, &s->in_flight_max, "8192", NULL, 1, 65535,
          "requests in flight of a connection to NATS; more get 503"},
         {"Limits", "nats-pending-max", "BYTES", OPTION_BYTES, &s->nats_pending_max, "16Mi", NULL,
-         4096, gib, "waiting to be sent on a connection to NATS; past it requests get 503"},
+         64 * 1024, gib, "waiting to be sent on a connection to NATS; past it requests get 503"},
         {"Limits", "idle-timeout", "D", OPTION_DURATION, &raw->idle_ms, "75s", NULL, 1, day_ms,
          "between requests of a connection"},
         {"Limits", "head-timeout", "D", OPTION_DURATION, &raw->head_ms, "10s", NULL, 1, day_ms,

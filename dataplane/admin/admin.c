@@ -23,7 +23,7 @@ struct admin {
     struct http_server server;
     struct listener listener;
     struct buffer page;
-    struct loop_snapshot snapshot, sum;
+    struct loop_snapshot snapshot;
     bool draining;
 };
 
@@ -140,8 +140,13 @@ static void on_accepted(void *context, int fd, const struct sockaddr *peer)
 
 int admin_new(uv_loop_t *uv, int fd, const struct admin_sources *sources, struct admin **ret_admin)
 {
-    const struct http_handler handler = {on_request, on_expect,  on_refuse,
-                                         on_nothing, on_nothing, NULL};
+    const struct http_handler handler = {
+        .request = on_request,
+        .expect = on_expect,
+        .refuse = on_refuse,
+        .expired = on_nothing,
+        .gone = on_nothing, /* ended is never asked: nothing is under way */
+    };
     struct admin *admin = calloc(1, sizeof(*admin));
     int code;
 

@@ -31,8 +31,9 @@ enum {
     READS_MAX = 32,               /* of one connection before others have their turn */
     LINGER_MS = 2000,
     LAST_REQUEST_MS = 500,
-    BODY_RATE_MIN = 512,  /* bytes per second that keep a slow body alive */
-    BODY_COPY_MAX = 4096, /* copied behind its head: write costs less than writev */
+    BODY_RATE_MIN = 512,   /* bytes per second that keep a slow body alive */
+    BODY_COPY_MAX = 4096,  /* copied behind its head: write costs less than writev */
+    BODY_STEP = 64 * 1024, /* room for one that does not fit its first buffer */
 };
 
 struct inbuf {
@@ -117,26 +118,27 @@ static bool inbuf_grow(struct conn *conn, size_t capacity)
     return true;
 }
 
-/* Makes room for more of a request that is not complete; false: at a limit. */
+/* Makes room for more of a request that is not complete; false: at a limit. It grows with what has
+ * come: what a client merely says of its length must not take room from others. */
 static bool make_room(struct conn *conn)
 {
     const struct http_request *request = &conn->parser.request;
     struct inbuf *in = conn->in;
-    size_t need = (conn->end - conn->start) + 1;
+    size_t need = (conn->end - conn->start) + 1, next = in->capacity * 2;
+    bool known = conn->parser.head_done && !request->chunked;
 
-    if (conn->parser.head_done && !request->chunked)
+    if (known)
         need = conn->parser.parsed - request->body.len + (size_t)request->content_length;
-    if (need <= in->capacity - conn->start && conn->end < in->capacity)
-        return true;
-    if (need <= in->capacity && conn->start > 0) {
+    if (need <= in->capacity && need > in->capacity - conn->start) {
         memmove(in->bytes, in->bytes + conn->start, conn->end - conn->start);
         conn->end -= conn->start;
         conn->start = 0;
-        return true;
     }
-    if (!conn->parser.head_done || request->chunked)
-        need = in->capacity * 2;
-    return inbuf_grow(conn, need > in->capacity ? need : in->capacity + 1);
+    if (conn->end < in->capacity)
+        return true;
+    if (known && next < BODY_STEP)
+        next = BODY_STEP;
+    return inbuf_grow(conn, known && need < next ? need : next);
 }
 
 /* ---- closing ---- */
@@ -206,8 +208,8 @@ static void conn_close(struct conn *conn)
 /* The client is gone, or must go: whoever prepares its answer is told. */
 static void conn_drop(struct conn *conn)
 {
+    conn->server->counters.vanished += conn->state == CONN_ANSWERING || conn->state == CONN_WRITING;
     if (conn->state == CONN_ANSWERING) {
-        conn->server->counters.vanished++;
         conn->state = CONN_WRITING; /* the handler may not answer any more */
         conn->server->handler.gone(conn->server->handler.context, conn);
     }
@@ -403,7 +405,9 @@ static void finish(struct conn *conn)
     assert(conn->start <= conn->end);
     if (conn->start == conn->end)
         inbuf_give(conn);
-    set_deadline(conn, conn->server->settings->idle_timeout_ms);
+    /* The response may have said keep-alive before it was time to leave. */
+    set_deadline(conn, conn->server->stopping ? LAST_REQUEST_MS
+                                              : conn->server->settings->idle_timeout_ms);
     resume_reading(conn);
     process(conn);
 }
@@ -418,7 +422,7 @@ static void on_writable(struct conn *conn)
     ssize_t sent = send_now(conn, rest, (struct str){0});
 
     if (sent < 0) {
-        conn_close(conn);
+        conn_drop(conn);
         return;
     }
     conn->unsent_done += (size_t)sent;
@@ -475,8 +479,7 @@ static void send_response(struct conn *conn, struct str head, struct str body)
     ssize_t sent = send_now(conn, head, body);
 
     if (sent < 0) {
-        conn->server->counters.vanished++;
-        conn_close(conn);
+        conn_drop(conn);
         return;
     }
     conn->server->counters.bytes_out += head.len + body.len;
@@ -541,6 +544,8 @@ static void on_full(struct conn *conn)
 
 static void on_ended(struct conn *conn)
 {
+    const struct http_handler *handler = &conn->server->handler;
+
     conn->ended = true;
     watch(conn);
     switch (conn->state) {
@@ -552,6 +557,10 @@ static void on_ended(struct conn *conn)
         break;
     case CONN_LINGERING:
         conn_close(conn);
+        break;
+    case CONN_ANSWERING:
+        if (handler->ended(handler->context, conn))
+            conn_drop(conn);
         break;
     default:
         break; /* half-closed: it still gets its answer */

@@ -10,9 +10,7 @@
 
 #include "dataplane/http/conn.h"
 
-enum {
-    HEAD_BYTES_MAX = 2 * 1024 * 1024
-}; /* of a response: a worker's block is below max_payload */
+enum { HEAD_BYTES_MAX = 2 * 1024 * 1024 }; /* of a response */
 
 #define HTTP_OVERLOADED                                      \
     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n" \

@@ -38,6 +38,9 @@ struct http_handler {
                    enum problem problem, const char *detail);
     /* What conn_wait asked for: still no answer. */
     void (*expired)(void *context, struct conn *conn);
+    /* The client ended its side, and may still wait for its answer, or have closed: nobody can
+     * tell. True: it counts as gone, and gone follows. */
+    bool (*ended)(void *context, struct conn *conn);
     /* The client is gone, nobody waits for the answer any more; conn_respond must not follow. */
     void (*gone)(void *context, struct conn *conn);
     void *context;

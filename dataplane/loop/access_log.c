@@ -28,9 +28,9 @@ static void flush(struct access_log *log)
     }
 }
 
-static void on_check(uv_check_t *check)
+static void on_prepare(uv_prepare_t *prepare)
 {
-    flush((struct access_log *)((char *)check - offsetof(struct access_log, check)));
+    flush((struct access_log *)((char *)prepare - offsetof(struct access_log, prepare)));
 }
 
 int access_log_init(struct access_log *log, uv_loop_t *loop, enum access_log_format format)
@@ -44,9 +44,9 @@ int access_log_init(struct access_log *log, uv_loop_t *loop, enum access_log_for
         log->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
     if (log->fd < 0)
         return -errno;
-    uv_check_init(loop, &log->check);
-    uv_check_start(&log->check, on_check);
-    uv_unref((uv_handle_t *)&log->check);
+    uv_prepare_init(loop, &log->prepare);
+    uv_prepare_start(&log->prepare, on_prepare);
+    uv_unref((uv_handle_t *)&log->prepare);
     return 0;
 }
 
@@ -54,7 +54,7 @@ void access_log_done(struct access_log *log)
 {
     if (log->format != ACCESS_LOG_OFF) {
         flush(log);
-        uv_close((uv_handle_t *)&log->check, NULL);
+        uv_close((uv_handle_t *)&log->prepare, NULL);
         close(log->fd);
     }
     buffer_done(&log->lines);
@@ -96,8 +96,31 @@ static int append_quoted(struct buffer *lines, struct str text)
     return code ? code : buffer_append_byte(lines, '"');
 }
 
+/* Each after a blank. */
+static int append_all_quoted(struct buffer *lines, const struct str *texts, size_t count)
+{
+    int code = 0;
+
+    for (size_t i = 0; !code && i < count; i++) {
+        code = buffer_append_byte(lines, ' ');
+        if (!code)
+            code = append_quoted(lines, texts[i]);
+    }
+    return code;
+}
+
+static int append_seconds(struct buffer *lines, const char *before, uint64_t us)
+{
+    return buffer_printf(lines, "%s%llu.%06llu", before, (unsigned long long)(us / 1000000),
+                         (unsigned long long)(us % 1000000));
+}
+
+/* What the combined format lacks comes last, as in most servers that add to it. */
 static int append_combined(struct access_log *log, const struct access_entry *entry)
 {
+    const struct str client[] = {entry->referer, entry->user_agent};
+    const struct str more[] = {entry->route, entry->subject, str_from(entry->reason),
+                               entry->request_id};
     struct buffer *lines = &log->lines;
     int code;
 
@@ -116,13 +139,16 @@ static int append_combined(struct access_log *log, const struct access_entry *en
     if (!code)
         code = append_escaped(lines, entry->target);
     if (!code)
-        code = buffer_printf(lines, " HTTP/1.%u\" %u %llu ", entry->minor, entry->status,
+        code = buffer_printf(lines, " HTTP/1.%u\" %u %llu", entry->minor, entry->status,
                              (unsigned long long)entry->bytes);
     if (!code)
-        code = append_quoted(lines, entry->referer);
+        code = append_all_quoted(lines, client, sizeof(client) / sizeof(*client));
     if (!code)
-        code = buffer_append_byte(lines, ' ');
-    return code ? code : append_quoted(lines, entry->user_agent);
+        code = append_seconds(lines, " ", entry->duration_us);
+    if (!code)
+        code = entry->upstream_us ? append_seconds(lines, " ", entry->upstream_us)
+                                  : buffer_append_str(lines, STR_LIT(" -"));
+    return code ? code : append_all_quoted(lines, more, sizeof(more) / sizeof(*more));
 }
 
 static int append_member(struct buffer *lines, const char *name, struct str value)
@@ -140,15 +166,9 @@ static int append_member(struct buffer *lines, const char *name, struct str valu
 static int append_json(struct access_log *log, const struct access_entry *entry)
 {
     struct buffer *lines = &log->lines;
-    int code = buffer_printf(
-        lines,
-        "{\"time\":%lld.%03u,\"status\":%u,\"bytes\":%llu,\"duration\":%llu.%06llu"
-        ",\"upstream\":%llu.%06llu",
-        (long long)(entry->now_ms / 1000), (unsigned)(entry->now_ms % 1000), entry->status,
-        (unsigned long long)entry->bytes, (unsigned long long)(entry->duration_us / 1000000),
-        (unsigned long long)(entry->duration_us % 1000000),
-        (unsigned long long)(entry->upstream_us / 1000000),
-        (unsigned long long)(entry->upstream_us % 1000000));
+    int code = buffer_printf(lines, "{\"time\":%lld.%03u,\"status\":%u,\"bytes\":%llu",
+                             (long long)(entry->now_ms / 1000), (unsigned)(entry->now_ms % 1000),
+                             entry->status, (unsigned long long)entry->bytes);
     const struct {
         const char *name;
         struct str value;
@@ -164,6 +184,10 @@ static int append_json(struct access_log *log, const struct access_entry *entry)
         {"userAgent", entry->user_agent},
     };
 
+    if (!code)
+        code = append_seconds(lines, ",\"duration\":", entry->duration_us);
+    if (!code)
+        code = append_seconds(lines, ",\"upstream\":", entry->upstream_us);
     for (size_t i = 0; !code && i < sizeof(members) / sizeof(*members); i++)
         code = append_member(lines, members[i].name, members[i].value);
     return code ? code : buffer_append_byte(lines, '}');

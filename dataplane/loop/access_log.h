@@ -20,8 +20,8 @@ struct access_log {
     int fd;
     uint64_t lost; /* lines */
     struct buffer lines;
-    uv_check_t check; /* flushes after I/O */
-    int64_t second;   /* of the formatted time */
+    uv_prepare_t prepare; /* flushes before the loop waits, whatever made the lines */
+    int64_t second;       /* of the formatted time */
     char time[32];
 };
 
@@ -31,9 +31,9 @@ struct access_entry {
     struct str peer, method, target, referer, user_agent, request_id;
     unsigned minor, status;
     uint64_t bytes, duration_us;
-    uint64_t upstream_us;      /* of it, with the worker; JSON only */
-    struct str route, subject; /* JSON only */
-    const char *reason;        /* what failed; NULL: nothing */
+    uint64_t upstream_us; /* of it, with the worker */
+    struct str route, subject;
+    const char *reason; /* what failed; NULL: nothing */
 };
 
 int access_log_init(struct access_log *log, uv_loop_t *loop, enum access_log_format format);

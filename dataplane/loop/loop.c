@@ -150,6 +150,13 @@ static void on_nats_changed(void *context, bool connected, struct str detail)
     }
 }
 
+static bool on_nats_denied(void *context, struct str subject)
+{
+    struct loop *loop = context;
+
+    return exchange_on_denied(loop->exchanges, subject);
+}
+
 static void on_accepted(void *context, int fd, const struct sockaddr *peer)
 {
     struct loop *loop = context;
@@ -166,6 +173,7 @@ static int start_nats(struct loop *loop, char *ret_error, size_t error_size)
         .reply = exchange_on_reply,
         .failed = exchange_on_failure,
         .changed = on_nats_changed,
+        .denied = on_nats_denied,
         .context = loop,
     };
     char name[256];

@@ -266,6 +266,7 @@ static void on_denied(void *context, struct connection *connection, struct str s
     uint64_t hash = inbox_hash(&client->inbox, subject);
     uint64_t end = link_sent(connection->link); /* later ones cannot have been refused */
     int replied = is_reply ? inbox_find(&client->inbox, subject) : -ENOENT;
+    bool known = false;
 
     if (replied >= 0) {
         client->counters.denied++;
@@ -279,9 +280,12 @@ static void on_denied(void *context, struct connection *connection, struct str s
         if (slot->used && slot->connection == connection && slot->subject_hash == hash &&
             slot->end <= end) {
             client->counters.denied++;
+            known = true;
             finish(client, (int)i, NATS_FAILURE_DENIED);
         }
     }
+    if (!known && client->handler.denied)
+        client->counters.denied += client->handler.denied(client->handler.context, subject);
 }
 
 /* The last request of a retiring connection has its answer. */

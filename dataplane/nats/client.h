@@ -39,6 +39,10 @@ struct nats_client_handler {
     void (*failed)(void *owner, enum nats_failure failure);
     /* The connection came up or went down; for readiness and logs. NULL: nobody asks. */
     void (*changed)(void *context, bool connected, struct str detail);
+    /* A publish was refused by permission that no request in flight belongs to. True: it is a
+     * cancel, and counts; else its requests have failed already, or were forgotten. NULL: as if
+     * false. */
+    bool (*denied)(void *context, struct str subject);
     void *context;
 };
 

@@ -12,9 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { SOON_MS = 1000 }; /* for which a new connection is worth waiting */
+
 struct lane {
-    struct nats_client *client; /* NULL: not made */
-    uint64_t wanted_ms;         /* when last */
+    struct nats_client *client;  /* NULL: not made */
+    uint64_t made_ms, wanted_ms; /* wanted: when last */
 };
 
 struct nats_lanes {
@@ -112,6 +114,7 @@ static struct nats_client *want(struct nats_lanes *lanes, unsigned index)
     handler.changed = NULL;
     if (nats_client_new(lanes->loop, &options, &handler, &lane->client, error, sizeof(error)) < 0)
         return NULL;
+    lane->made_ms = lane->wanted_ms;
     lanes->holds++;
     if (!uv_is_active((uv_handle_t *)&lanes->timer))
         uv_timer_start(&lanes->timer, on_timer, look_ms, look_ms);
@@ -170,6 +173,15 @@ static int send_over(struct nats_lanes *lanes, unsigned index, const struct nats
     return slot < 0 ? slot : slot * NATS_LANES_MAX + (int)index;
 }
 
+/* So that the next one is there in time. */
+static void look_ahead(struct nats_lanes *lanes, unsigned index)
+{
+    size_t reserved = nats_client_reserved(lanes->lanes[index].client);
+
+    if (reserved > lanes->options.reply_bytes_max / 2 && index + 1 < NATS_LANES_MAX)
+        want(lanes, index + 1);
+}
+
 /* The main one is at its budget: the first spare one that is not. */
 static int send_over_spare(struct nats_lanes *lanes, const struct nats_request *request)
 {
@@ -177,11 +189,15 @@ static int send_over_spare(struct nats_lanes *lanes, const struct nats_request *
         struct nats_client *client = want(lanes, i);
         int ticket;
 
-        if (!client || !nats_client_connected(client))
-            return -EBUSY; /* soon there may be one */
+        if (!client)
+            return -EBUSY;
+        if (!nats_client_connected(client))
+            return uv_now(lanes->loop) - lanes->lanes[i].made_ms < SOON_MS ? -EAGAIN : -EBUSY;
         ticket = send_over(lanes, i, request);
-        if (ticket != -ENOBUFS)
-            return ticket;
+        if (ticket == -ENOBUFS)
+            continue;
+        look_ahead(lanes, i);
+        return ticket;
     }
     return -EBUSY;
 }
@@ -189,7 +205,6 @@ static int send_over_spare(struct nats_lanes *lanes, const struct nats_request *
 int nats_lanes_request(struct nats_lanes *lanes, const struct nats_request *request, uint64_t key,
                        bool aside)
 {
-    struct nats_client *main = lanes->lanes[0].client;
     int ticket;
 
     if (lanes->closing)
@@ -206,8 +221,7 @@ int nats_lanes_request(struct nats_lanes *lanes, const struct nats_request *requ
     ticket = send_over(lanes, 0, request);
     if (ticket == -ENOBUFS)
         return send_over_spare(lanes, request);
-    if (nats_client_reserved(main) > lanes->options.reply_bytes_max / 2)
-        want(lanes, 1); /* so that it is there in time */
+    look_ahead(lanes, 0);
     return ticket;
 }
 

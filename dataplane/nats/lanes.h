@@ -32,7 +32,8 @@ bool nats_lanes_connected(const struct nats_lanes *lanes);
 size_t nats_lanes_max_payload(const struct nats_lanes *lanes);
 
 /* As nats_client_request, but a ticket instead of a slot, and -EBUSY also when all connections that
- * may take it are at their budget. key: of what shares the fate of the request; aside: see above.
+ * may take it are at their budget; -EAGAIN: so they are, and another one may be there in a moment;
+ * it comes for a second at most. key: of what shares the fate of the request; aside: see above.
  */
 int nats_lanes_request(struct nats_lanes *lanes, const struct nats_request *request, uint64_t key,
                        bool aside);

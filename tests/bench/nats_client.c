@@ -106,7 +106,7 @@ int main(int argc, char **argv)
         .reconnect_min_ms = 50,
         .reconnect_max_ms = 1000,
     };
-    struct nats_client_handler handler = {on_reply, on_failed, on_changed, &bench};
+    struct nats_client_handler handler = {on_reply, on_failed, on_changed, NULL, &bench};
     struct rusage usage;
     char error[256];
     double us;

@@ -114,6 +114,19 @@ def test_a_crowd_that_sends_a_byte_each_takes_no_more_than_the_limit(site):
         eventually(lambda: gateway.metric("metropolis_http_buffered_bytes") <= 1 << 15)
 
 
+def test_a_body_that_is_only_announced_takes_no_room_from_others(site):
+    with site.gateway("--buffered-max", "4Mi") as gateway, crowd(gateway, 30) as sockets:
+        for sock in sockets:
+            sock.sendall(b"GET /a/quick HTTP/1.1\r\nHost: attacks.test\r\nContent-Length: 1000000\r\n\r\nx")
+        eventually(lambda: gateway.metric("metropolis_http_buffered_bytes") > 30 * 4096)
+        time.sleep(0.1)
+        assert gateway.metric("metropolis_http_buffered_bytes") < 1 << 20
+        assert well(gateway)
+        for sock in sockets[:3]:  # and those that come are whole
+            sock.sendall(b"x" * 999_999)
+            assert sock.recv(12) == b"HTTP/1.1 200"
+
+
 def test_connections_that_come_and_go_leave_nothing_behind(site):
     with site.gateway() as gateway:
         resident = []

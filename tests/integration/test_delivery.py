@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import re
 import selectors
+import signal
 import socket
 import statistics
 import struct
@@ -137,19 +138,21 @@ def test_a_client_that_leaves_between_attempts_ends_them(files_stack, put):
 # --- nobody waits any more ---
 
 
-def leave(gateway, path):
-    """A client that asks and is gone before its answer."""
+def leave(gateway, path, how="reset"):
+    """A client that asks and is gone before its answer: by a reset, or by an orderly end."""
     host, port = gateway.address.split(":")
     in_flight = gateway.metric("metropolis_requests_in_flight")
     with socket.create_connection((host, int(port))) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how == "reset":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.sendall(f"GET {path} HTTP/1.1\r\nHost: any.test\r\n\r\n".encode())
         eventually(lambda: gateway.metric("metropolis_requests_in_flight") == in_flight + 1)
         yield
     yield
 
 
-def test_a_worker_that_listens_is_told_when_its_client_left_or_got_504(files_stack, put):
+@pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_worker_that_listens_is_told_when_its_client_left_or_got_504(files_stack, put, how):
     put(rule_of(route("told", "/told"), cancel=True), rule_of(route("slow", "/slow", timeout="100ms"), cancel=True),
         route("untold", "/untold"))
     gateway, worker, told = files_stack.gateway, files_stack.worker, []
@@ -158,7 +161,7 @@ def test_a_worker_that_listens_is_told_when_its_client_left_or_got_504(files_sta
     count = counted(gateway, "metropolis_nats_cancels_total")
     seen = len(worker.seen)
 
-    client = leave(gateway, "/told")
+    client = leave(gateway, "/told", how)
     next(client)
     eventually(lambda: len(worker.seen) == seen + 1)
     subject = worker.seen[-1].headers["Metropolis-Cancel"]
@@ -172,7 +175,7 @@ def test_a_worker_that_listens_is_told_when_its_client_left_or_got_504(files_sta
     assert reason(gateway.get("/slow")) == (504, "timeout")
     eventually(lambda: len(told) == 2)
     assert told[1].subject == next(
-        m.headers["Metropolis-Cancel"] for m in worker.seen if m.headers and m.headers.get("Metropolis-Path") == "/slow")
+        m.headers["Metropolis-Cancel"] for m in worker.seen[seen:] if m.headers and m.headers.get("Metropolis-Path") == "/slow")
 
     seen = len(worker.seen)
     client = leave(gateway, "/untold")
@@ -201,6 +204,30 @@ def test_a_worker_on_the_library_leaves_off_when_its_client_left(files_stack, pu
         left_ms = [int(ms) for ms in re.findall(r"cancelled after (\d+) ms left", worker.log)]
         assert all(ms > 10000 for ms in left_ms)
         assert "worked on" not in worker.log
+
+
+def test_cancels_that_nats_refuses_are_counted_and_said_once(tmp_path):
+    (tmp_path / "routes").mkdir()
+    nats = NatsServer(tmp_path, config='''
+        authorization { users: [
+          {user: all, password: p}
+          {user: gw, password: p, permissions: {publish: ["told.>"], subscribe: ["_METROPOLIS.>"]}} ] }''').start()
+    everyone = f"nats://all:p@127.0.0.1:{nats.port}"
+    (tmp_path / "routes" / "told.yaml").write_text(yaml.safe_dump(
+        rule_of(route("told", "/told", timeout="50ms"), cancel=True)))
+    controller = Controller(tmp_path, everyone, "--routes", tmp_path / "routes").start()
+    gateway = Gateway(tmp_path, f"nats://gw:p@127.0.0.1:{nats.port}", "gw-0", "--nats-table", everyone, "--loops", "1")
+    worker = Worker(everyone)
+    try:
+        worker.serve("told.GET", lambda message: None)
+        gateway.start().wait_ready()
+        for _ in range(3):
+            assert gateway.get("/told").status_code == 504
+        eventually(lambda: gateway.metric("metropolis_nats_denied_total") == 3)
+        assert gateway.log.count("metropolis.cancel.*") == 1
+    finally:
+        worker.close()
+        stop_all([gateway, controller, nats])
 
 
 # --- at most so many at a time ---
@@ -322,6 +349,45 @@ def test_large_replies_are_spread_over_connections(files_stack, one_loop, put):
     assert gateway.metric("metropolis_nats_disconnects_total") == 0
     assert gateway.metric("metropolis_nats_reserved_bytes") == 0
     held.close()
+
+
+def test_a_burst_of_large_replies_waits_for_the_connections_that_it_needs(files_stack, one_loop, put):
+    gateway, size = one_loop, 900_000
+    put(route("large", "/large"))
+    held = Held(files_stack.worker, "large.GET")
+    retries = counted(gateway, "metropolis_retries_total")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(gateway.get, "/large")
+        eventually(lambda: len(held.replies) == 1)
+        held.release(b"x" * size)
+        assert len(first.result(PATIENCE_S).content) == size
+    assert gateway.metric("metropolis_nats_connections") == 1
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(gateway.address.split(":"))) for _ in range(120)]
+        gateway.signal(signal.SIGSTOP)  # so that it sees them all at once
+        for client in clients:
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: any.test\r\n\r\n")
+        gateway.signal(signal.SIGCONT)
+        eventually(lambda: len(held.replies) == 120)  # 108 MB: four connections
+        assert gateway.metric("metropolis_problems_total", reason="overloaded") == 0
+        assert (gateway.metric("metropolis_nats_connections"), retries()) == (4, 0)
+    held.close()
+
+
+def test_headers_that_no_client_would_take_are_502(tmp_path):
+    (tmp_path / "routes").mkdir()
+    nats = NatsServer(tmp_path, config="max_payload: 8MB").start()
+    (tmp_path / "routes" / "wide.yaml").write_text(yaml.safe_dump(route("wide", "/wide")))
+    controller = Controller(tmp_path, nats.url, "--routes", tmp_path / "routes").start()
+    gateway = Gateway(tmp_path, nats.url).start()
+    worker = Worker(nats.url)
+    try:
+        worker.serve("wide.GET", lambda message: (b"", {"X-Wide": "x" * 3_000_000}))
+        gateway.wait_ready()
+        assert reason(gateway.get("/wide")) == (502, "bad-reply")
+    finally:
+        worker.close()
+        stop_all([gateway, controller, nats])
 
 
 # --- a worker that is stuck ---

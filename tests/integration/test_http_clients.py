@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 import struct
@@ -25,6 +26,7 @@ def routes(files_stack):
         route("c-quick", "/c/quick", method=None, hostnames=["clients.test"]),
         route("c-slow", "/c/slow", timeout="20s", hostnames=["clients.test"]),
         route("c-big", "/c/big", hostnames=["clients.test"]),
+        route("c-mute", "/c/mute", timeout="100ms", hostnames=["clients.test"]),
         route("c-headers", "/c/headers", hostnames=["clients.test"]),
     ]
     for document in documents:
@@ -38,6 +40,7 @@ def routes(files_stack):
 
     worker.serve("c.quick.*", lambda m: b"quick")
     worker.serve("c.slow.GET", slow)
+    worker.serve("c.mute.GET", lambda m: None)
     worker.serve("c.big.GET", lambda m: b"x" * 900_000)
     worker.serve("c.headers.GET", lambda m: json.dumps(dict(m.headers)).encode())
     yield worker
@@ -233,6 +236,59 @@ def test_the_access_log_says_what_happened(tight):
     assert eventually(line)["reason"] == "no-route" and line()["upstream"] == 0
 
 
+def test_a_client_that_left_has_a_line_of_the_access_log_too(tight, routes):
+    seen = len(routes.seen)
+    sock = connect(tight)
+    sock.sendall(REQUEST.replace(b"quick", b"slow?gone"))
+    eventually(lambda: len(routes.seen) == seen + 1)
+    reset(sock)
+    line = eventually(lambda: next((text for text in tight.log.splitlines() if "slow?gone" in text), None))
+    entry = json.loads(line)
+    assert (entry["status"], entry["bytes"], entry["reason"]) == (499, 0, "client-gone")
+    assert entry["route"] == "test/c-slow" and entry["duration"] >= entry["upstream"] > 0
+
+
+COMBINED = re.compile(
+    r'(?P<peer>\S+) - - \[(?P<time>[^]]+)\] "(?P<request>(?:[^"\\]|\\.)*)" (?P<status>\d+) (?P<bytes>\d+)'
+    r' "(?P<referer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)" (?P<duration>\d+\.\d{6}) (?P<upstream>\d+\.\d{6}|-)'
+    r' "(?P<route>[^"]*)" "(?P<subject>[^"]*)" "(?P<reason>[^"]*)" "(?P<id>[^"]*)"')
+
+
+def test_a_combined_line_says_where_the_request_went_and_what_it_took(tmp_path, files_stack, routes):
+    gateway = started(tmp_path, files_stack, "--access-log", "combined")
+
+    def line(answer):
+        matches = (COMBINED.fullmatch(text) for text in gateway.log.splitlines())
+        return next((match for match in matches if match and match["id"] == answer.headers["X-Request-Id"]), None)
+
+    try:
+        served = gateway.get("/c/quick?x=%22", "clients.test", headers={"User-Agent": 'a"b'})
+        entry = eventually(lambda: line(served))
+        assert (entry["request"], entry["status"], entry["bytes"]) == ("GET /c/quick?x=%22 HTTP/1.1", "200", "5")
+        assert (entry["peer"], entry["referer"], entry["agent"]) == ("127.0.0.1", "-", 'a\\"b')
+        assert (entry["route"], entry["subject"], entry["reason"]) == ("test/c-quick", "c.quick.GET", "-")
+        assert float(entry["duration"]) >= float(entry["upstream"]) > 0
+        refused = gateway.get("/c/none", "clients.test")
+        entry = eventually(lambda: line(refused))
+        assert (entry["status"], entry["route"], entry["subject"], entry["upstream"]) == ("404", "-", "-", "-")
+        assert entry["reason"] == "no-route"
+    finally:
+        assert gateway.stop() == 0
+
+
+def test_a_timeout_is_logged_at_once(tmp_path, files_stack, routes):
+    """Also on a loop to which nothing else happens."""
+    gateway = started(tmp_path, files_stack, "--access-log", "json")
+    try:
+        with connect(gateway) as sock:
+            time.sleep(3)  # NATS' first ping is over
+            sock.sendall(REQUEST.replace(b"quick", b"mute"))
+            assert sock.recv(12) == b"HTTP/1.1 504"
+            eventually(lambda: '"reason":"timeout"' in gateway.log, 1)
+    finally:
+        assert gateway.stop() == 0
+
+
 def test_routes_are_counted_one_by_one_where_asked(tmp_path, files_stack, routes):
     counting = started(tmp_path, files_stack, "--route-metrics", "100")
     try:
@@ -304,6 +360,22 @@ def test_while_draining_connections_are_taken_and_closed_after_their_answer(tmp_
             assert answer.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in answer
         assert read_all(idle) == b""
         assert leaving.popen.wait(PATIENCE_S) == 0
+
+
+def test_a_slow_reader_does_not_hold_up_a_drain_after_its_answer(tmp_path, files_stack, routes):
+    leaving = started(tmp_path, files_stack, "--drain-delay", "100ms")
+    with leaving_behind(leaving), connect(leaving) as slow:
+        while not leaving.metric("metropolis_http_unsent_bytes"):  # one more than the kernel holds
+            answered = leaving.metric("metropolis_requests_total")
+            slow.sendall(REQUEST.replace(b"quick", b"big"))
+            eventually(lambda: leaving.metric("metropolis_requests_total") > answered)
+        leaving.popen.terminate()  # its answer has begun, and said keep-alive
+        eventually(lambda: "closing listeners" in leaving.log)
+        begin = time.monotonic()
+        answer = read_all(slow)
+        assert b"Connection: close" not in answer and len(answer) > 900_000
+        assert leaving.popen.wait(PATIENCE_S) == 0
+        assert time.monotonic() - begin < 20
 
 
 def test_a_second_signal_leaves_at_once(tmp_path, files_stack, routes):
@@ -384,6 +456,7 @@ def test_a_rolling_restart_behind_a_client_that_honours_close_loses_nothing(tmp_
     (["--listen", "localhost:80"], "listen"), (["--trusted-proxies", "10.0.0.0/40"], "trusted-proxies"),
     (["--loops", "0"], "loops"), (["--drain-delay", "5"], "drain-delay"), (["--access-log", "yes"], "access-log"),
     (["--trace-sample", "2"], "trace-sample"), (["--trace-sample", "-1"], "trace-sample"),
+    (["--nats-pending-max", "4Ki"], "nats-pending-max"),
     (["--no-such-option", "1"], "no-such-option"), (["--nats", "http://x"], "nats"),
 ])
 def test_a_bad_option_is_named_and_ends_with_2(options, named):

@@ -46,6 +46,16 @@ static void on_changed(void *context, bool connected, struct str detail)
     snprintf(fixture->detail, sizeof(fixture->detail), STR_FMT, STR_ARG(detail));
 }
 
+static bool on_denied(void *context, struct str subject)
+{
+    struct fixture *fixture = context;
+
+    if (!str_equal(subject, STR_LIT("secret.cancel")))
+        return false;
+    fixture->denials++;
+    return true;
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     (void)timer;
@@ -70,7 +80,8 @@ struct fixture *open_client(const char *servers, const struct nats_client_option
     char error[256];
 
     assert_non_null(fixture);
-    fixture->handler = (struct nats_client_handler){on_reply, on_failed, on_changed, fixture};
+    fixture->handler =
+        (struct nats_client_handler){on_reply, on_failed, on_changed, on_denied, fixture};
     options.servers = str_from(servers);
     uv_loop_init(&fixture->loop);
     uv_timer_init(&fixture->loop, &fixture->tick);

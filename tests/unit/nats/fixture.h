@@ -33,6 +33,7 @@ struct fixture {
     unsigned ended; /* replies and failures of all calls */
     bool connected, closed;
     unsigned ups, downs;
+    unsigned denials; /* of cancels */
     char detail[1024];
 };
 

@@ -445,6 +445,7 @@ static void a_denied_subject_fails_its_requests_and_no_others(void **state)
     struct worker worker;
     struct fixture *fixture;
     char url[96];
+    int slot;
 
     (void)state;
     test_server_start(&server, "authorization { users = [\n"
@@ -471,6 +472,11 @@ static void a_denied_subject_fails_its_requests_and_no_others(void **state)
     RUN_UNTIL(fixture, fixture->calls[0].replies == 1);
     assert_int_equal(counters(fixture).denied, 3);
     assert_int_equal(fixture->downs, 0);
+    assert_int_equal(fixture->denials, 0);
+    assert_true((slot = request(fixture, 4, "orders.get", STR_LIT(""))) >= 0);
+    nats_client_forget(fixture->client, slot, STR_LIT("secret.cancel"));
+    RUN_UNTIL(fixture, fixture->denials == 1);
+    assert_int_equal(counters(fixture).denied, 4);
     close_client(fixture);
     stop_worker(&worker);
     test_server_stop(&server);

@@ -67,7 +67,7 @@ static int ask(struct lanes_fixture *fixture, uint32_t reply_bytes, uint64_t key
 
 static int set_up(void **state)
 {
-    const struct nats_client_handler handler = {on_reply, on_failed, NULL, NULL};
+    const struct nats_client_handler handler = {.reply = on_reply, .failed = on_failed};
     struct nats_client_options options = default_options;
     struct lanes_fixture *fixture = calloc(1, sizeof(*fixture));
     char error[256];
@@ -126,7 +126,9 @@ static void a_spare_connection_is_there_in_time_and_then_all_are_full(void **sta
         RUN_UNTIL(&fixture->loop, count(fixture).connections == (uint64_t)connections);
         for (int i = 0; i < 2; i++, sent++)
             assert_true(ask(fixture, BUDGET / 2, 0, false) >= 0);
-        assert_int_equal(ask(fixture, BUDGET / 2, 0, false), -EBUSY);
+        /* The one after it, which was begun when this one was half full, is not there yet. */
+        assert_int_equal(ask(fixture, BUDGET / 2, 0, false),
+                         connections < NATS_LANES_MAX ? -EAGAIN : -EBUSY);
     }
     RUN_UNTIL(&fixture->loop, fixture->worker.seen == sent);
     assert_int_equal(count(fixture).reserved_bytes, NATS_LANES_MAX * BUDGET);
