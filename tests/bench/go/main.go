@@ -1,8 +1,9 @@
 // Two peers for the benchmarks, both on nats.go: the smallest gateway that does what ours does with
-// a request, and a client that sends requests without any HTTP.
+// a request, and a client that sends requests without any HTTP; and a probe of how changes spread.
 //
 //	go-peer gateway ADDRESS NATS-URL
 //	go-peer client NATS-URL SUBJECT IN-FLIGHT SECONDS [HEADERS-FILE]
+//	go-peer probe SERVER RESOURCE CA CERTIFICATE KEY GATEWAY... <CHANGES
 package main
 
 import (
@@ -32,9 +33,12 @@ func main() {
 			header = readHeader(os.Args[6])
 		}
 		client(connect(os.Args[2]), os.Args[3], header, inFlight, time.Duration(seconds)*time.Second)
+	case len(os.Args) > 7 && os.Args[1] == "probe":
+		probe(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6], os.Args[7:])
 	default:
 		log.Fatal("usage: go-peer gateway ADDRESS NATS-URL | ",
-			"client NATS-URL SUBJECT IN-FLIGHT SECONDS [HEADERS-FILE]")
+			"client NATS-URL SUBJECT IN-FLIGHT SECONDS [HEADERS-FILE] | ",
+			"probe SERVER RESOURCE CA CERTIFICATE KEY GATEWAY... <CHANGES")
 	}
 }
 
