@@ -100,7 +100,8 @@ def test_vector(gateway, vector):
         assert b"date" in headers and b"x-request-id" in headers
         if status >= 400:
             assert headers[b"content-type"] == b"application/problem+json"
-    if vector.get("closed"):
+    # A client that ends its side behind a whole request may do so after the response's head left.
+    if vector.get("closed") and (not vector.get("end") or finals[-1][0] >= 400):
         assert finals[-1][1].get(b"connection") == b"close"
 
 
