@@ -180,7 +180,12 @@ static int start_watch(struct gateway *gateway)
         .pod = settings->pod,
     };
 
-    return watch_start(&options, gateway->swap, &gateway->watch);
+    char error[256];
+    int code = watch_start(&options, gateway->swap, &gateway->watch, error, sizeof(error));
+
+    if (code < 0)
+        log_error("cannot watch the table", LOG_TEXT("error", error));
+    return code;
 }
 
 static int make_loops(struct gateway *gateway, int (*fds)[SETTINGS_LISTEN_MAX])
@@ -260,7 +265,7 @@ static int prepare(struct gateway *gateway)
     swap_handle(gateway->swap, &(struct swap_handler){.wake = wake_loop, .wake_context = gateway});
     code = start_watch(gateway);
     if (code < 0)
-        return die("cannot watch the table", code);
+        return code == -EINVAL ? 2 : 1;
     return open_admin(gateway) < 0 ? 1 : 0;
 }
 

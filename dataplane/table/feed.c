@@ -1,62 +1,48 @@
 /*
- * feed: cnats callbacks on one side, a queue in the middle, the table thread on the other.
+ * feed: one connection (dataplane/nats) on a loop of its own.
  *
  * Inboxes: <prefix>.<random>.a.<id> for answers, one subscription as long as the connection lives;
  * <prefix>.<random>.m.<id> for the messages of one consumer, subscribed per consumer, so that the
- * server sees an abandoned one without interest and deletes it. What still comes for an old id is
- * told from the new by the id.
+ * server sees an abandoned one without interest and deletes it. What still comes for an old one is
+ * told from the new by the subscription's number.
  *
- * The queue needs no limit of its own for slow readers: a consumer's flow control is answered by
- * the taker, so the server stops at its window. QUEUE_MAX guards against a server that does not.
- *
- * Lifetime: the library may call back until it says that a subscription is complete. The feed
- * counts those and waits before it lets go. That the connection is closed shows by the answers'
- * subscription being complete: it says so on a thread that is there already, while the library's
- * own word, the closed callback, may come before connecting has returned, and never comes without
- * memory for it.
+ * Messages are handed on where they lie in the connection's buffer. There is no queue, so nothing
+ * here needs a limit for a slow reader: the socket is not read before its messages are done with.
  */
 #include "dataplane/table/feed.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
+#include <uv.h>
 
+#include "dataplane/nats/connection.h"
+#include "dataplane/nats/servers.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 
 enum {
     CONNECT_TIMEOUT_MS = 2000,
     PING_INTERVAL_MS = 5000,
-    PINGS_MAX = 2,
-    SERVERS_MAX = 64,
+    PENDING_BYTES_MAX = 4 * 1024 * 1024, /* an ack has many rejections, a question few bytes */
     INBOX_MAX = 192,
-    QUEUE_MAX = 1 << 20,
 };
 
 struct feed {
-    struct feed_options options;
-    natsConnection *connection;
-    natsSubscription *answers, *messages;
-    char inbox[INBOX_MAX];
+    uv_loop_t loop;
+    uv_timer_t timer;
+    uv_async_t wake;
+    struct feed_handler handler;
+    struct servers servers;
+    struct connection_options connection_options;
+    struct connection_handler connection_handler;
+    struct connection *connection; /* NULL: none */
+    char inbox[INBOX_MAX], answers[INBOX_MAX];
     uint32_t last_id;
+    uint64_t followed; /* number of the consumer's subscription; 0: none */
     struct random_source random;
-
-    pthread_mutex_t lock; /* of all that follows */
-    pthread_cond_t changed;
-    struct feed_item *items; /* a ring */
-    size_t first, count, capacity;
-    unsigned callers; /* subscriptions that may still call back */
-    bool connected, woken;
-};
-
-/* Of one subscription; freed when the library says that it is complete. */
-struct follower {
-    struct feed *feed;
-    uint32_t id; /* 0: of answers */
 };
 
 uint64_t feed_now_ms(void)
@@ -67,21 +53,132 @@ uint64_t feed_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-struct feed *feed_new(const struct feed_options *options)
+/* ---- what the connection tells ---- */
+
+/* An answer comes with the subject that it was asked for; a consumer's messages come with those
+ * that they were published with, so there the subscription tells. */
+static void on_message(void *context, const struct proto_operation *message)
+{
+    struct feed *feed = context;
+    struct str answers = str_from(feed->answers);
+    uint32_t id = 0;
+
+    if (feed->followed && message->sid == feed->followed) {
+        feed->handler.message(feed->handler.context, message);
+        return;
+    }
+    if (!str_starts_with(message->subject, answers))
+        return;
+    for (size_t i = answers.len; i < message->subject.len; i++)
+        id = id * 10 + (uint32_t)(message->subject.ptr[i] - '0');
+    feed->handler.answer(feed->handler.context, id, message);
+}
+
+static void on_ready(void *context, struct connection *connection)
+{
+    struct feed *feed = context;
+
+    (void)connection;
+    feed->handler.changed(feed->handler.context, NULL);
+}
+
+static void on_info(void *context, struct connection *connection, const struct handshake_info *info,
+                    bool believed)
+{
+    struct feed *feed = context;
+
+    if (info->connect_url_count > 0)
+        servers_discover(&feed->servers, &connection->server, believed, info->connect_urls,
+                         info->connect_url_count, &feed->random);
+}
+
+static void on_denied(void *context, struct connection *connection, struct str subject,
+                      bool is_reply)
+{
+    (void)context, (void)connection, (void)is_reply;
+    log_warn("the table's user may not publish in NATS", LOG_STR("subject", subject));
+}
+
+static void on_down(void *context, struct connection *connection, const char *reason)
+{
+    struct feed *feed = context;
+
+    assert(connection == feed->connection);
+    feed_disconnect(feed);
+    feed->handler.changed(feed->handler.context, reason);
+}
+
+/* ---- its life ---- */
+
+static void set_options(struct feed *feed, const struct feed_options *options)
+{
+    char name[23];
+
+    random_text(&feed->random, name, sizeof(name));
+    snprintf(feed->inbox, sizeof(feed->inbox), "%.128s.%s", options->inbox_prefix, name);
+    snprintf(feed->answers, sizeof(feed->answers), "%.160s.a.", feed->inbox);
+    feed->connection_options = (struct connection_options){
+        .name = options->name,
+        .creds_file = options->creds_file,
+        .tls = {options->ca_file, options->cert_file, options->key_file},
+        .tls_always = options->ca_file || options->cert_file || options->tls_first,
+        .tls_first = options->tls_first,
+        .inbox_prefix = str_from(feed->answers),
+        .pending_bytes_max = PENDING_BYTES_MAX,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .ping_interval_ms = PING_INTERVAL_MS,
+    };
+    feed->connection_handler = (struct connection_handler){
+        .ready = on_ready,
+        .info = on_info,
+        .message = on_message,
+        .denied = on_denied,
+        .down = on_down,
+        .context = feed,
+    };
+}
+
+static void on_nothing(uv_timer_t *timer)
+{
+    (void)timer; /* the wait is over */
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    (void)wake;
+}
+
+int feed_new(const struct feed_options *options, const struct feed_handler *handler,
+             struct feed **ret_feed, char *ret_error, size_t error_size)
 {
     struct feed *feed = calloc(1, sizeof(*feed));
-    pthread_condattr_t monotonic;
+    int result = -ENOMEM;
 
     if (!feed)
-        return NULL;
-    feed->options = *options;
+        return -ENOMEM;
     random_init(&feed->random);
-    pthread_mutex_init(&feed->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&feed->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    return feed;
+    feed->handler = *handler;
+    set_options(feed, options);
+    result = servers_init(&feed->servers, str_from(options->servers), &feed->random, ret_error,
+                          error_size);
+    if (result)
+        goto fail;
+    result = uv_loop_init(&feed->loop);
+    if (result)
+        goto fail_servers;
+    result = uv_async_init(&feed->loop, &feed->wake, on_wake);
+    if (result)
+        goto fail_loop;
+    uv_timer_init(&feed->loop, &feed->timer);
+    *ret_feed = feed;
+    return 0;
+fail_loop:
+    uv_loop_close(&feed->loop);
+fail_servers:
+    servers_done(&feed->servers);
+fail:
+    free(feed);
+    return result;
 }
 
 void feed_free(struct feed *feed)
@@ -89,322 +186,99 @@ void feed_free(struct feed *feed)
     if (!feed)
         return;
     feed_disconnect(feed);
-    pthread_cond_destroy(&feed->changed);
-    pthread_mutex_destroy(&feed->lock);
-    free(feed->items);
+    uv_close((uv_handle_t *)&feed->timer, NULL);
+    uv_close((uv_handle_t *)&feed->wake, NULL);
+    uv_run(&feed->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&feed->loop);
+    servers_done(&feed->servers);
     free(feed);
 }
 
-/* ---- threads of the library ---- */
-
-/* Both with the lock held. */
-static int queue_grow(struct feed *feed)
+int feed_connect(struct feed *feed)
 {
-    size_t capacity = feed->capacity ? 2 * feed->capacity : 256;
-    struct feed_item *items;
-
-    if (capacity > QUEUE_MAX)
-        return -ENOBUFS;
-    items = malloc(capacity * sizeof(*items));
-    if (!items)
-        return -ENOMEM;
-    for (size_t i = 0; i < feed->count; i++)
-        items[i] = feed->items[(feed->first + i) % feed->capacity];
-    free(feed->items);
-    feed->items = items;
-    feed->capacity = capacity;
-    feed->first = 0;
-    return 0;
-}
-
-static int queue_add(struct feed *feed, const struct feed_item *item)
-{
-    int result = feed->count == feed->capacity ? queue_grow(feed) : 0;
-
-    if (!result)
-        feed->items[(feed->first + feed->count++) % feed->capacity] = *item;
-    return result;
-}
-
-/*
- * An answer comes with the subject that it was asked for; a consumer's messages come with those
- * that they were published with, so there the subscription tells. A message that cannot be kept is
- * a gap, and a gap shows by the consumer's numbers (watch).
- */
-static void on_message(natsConnection *connection, natsSubscription *subscription, natsMsg *message,
-                       void *context)
-{
-    const struct follower *follower = context;
-    struct feed *feed = follower->feed;
-    struct feed_item item = {FEED_MESSAGE, follower->id, message};
-    const char *dot = strrchr(natsMsg_GetSubject(message), '.');
-
-    (void)connection, (void)subscription;
-    if (!item.id) {
-        item.kind = FEED_ANSWER;
-        item.id = dot ? (uint32_t)strtoul(dot + 1, NULL, 10) : 0;
-    }
-    pthread_mutex_lock(&feed->lock);
-    if (queue_add(feed, &item))
-        natsMsg_Destroy(message);
-    else if (feed->count == 1) /* else the taker knows: it waits only for an empty queue */
-        pthread_cond_signal(&feed->changed);
-    pthread_mutex_unlock(&feed->lock);
-}
-
-/* After the last message. The answers' subscription ends with its connection. */
-static void on_subscription_complete(void *context)
-{
-    struct follower *follower = context;
-    struct feed *feed = follower->feed;
-
-    pthread_mutex_lock(&feed->lock);
-    assert(feed->callers > 0);
-    feed->callers--;
-    if (!follower->id)
-        feed->connected = false;
-    pthread_cond_signal(&feed->changed);
-    pthread_mutex_unlock(&feed->lock);
-    free(follower);
-}
-
-/* What the library noticed: a permission that is missing, a slow consumer. */
-static void on_error(natsConnection *connection, natsSubscription *subscription, natsStatus status,
-                     void *context)
-{
-    const char *text = NULL;
-
-    (void)subscription, (void)context;
-    natsConnection_GetLastError(connection, &text);
-    log_warn("the table's connection to NATS", LOG_TEXT("error", natsStatus_GetText(status)),
-             LOG_TEXT("detail", text));
-}
-
-/* ---- the table thread: the connection ---- */
-
-static natsStatus set_servers(natsOptions *options, const char *servers)
-{
-    const char *list[SERVERS_MAX];
-    char *copy = strdup(servers), *rest = copy, *server;
-    natsStatus status = copy ? NATS_OK : NATS_NO_MEMORY;
-    int count = 0;
-
-    while (copy && (server = strsep(&rest, ",")) && count < SERVERS_MAX) {
-        server += strspn(server, " ");
-        server[strcspn(server, " ")] = '\0';
-        list[count++] = server;
-    }
-    if (status == NATS_OK)
-        status = natsOptions_SetServers(options, list, count);
-    free(copy);
-    return status;
-}
-
-static natsStatus set_tls(natsOptions *options, const struct feed_options *given)
-{
-    natsStatus s = NATS_OK;
-
-    if (given->ca_file || given->cert_file || given->tls_first || strstr(given->servers, "tls://"))
-        s = natsOptions_SetSecure(options, true);
-    if (s == NATS_OK && given->ca_file)
-        s = natsOptions_LoadCATrustedCertificates(options, given->ca_file);
-    if (s == NATS_OK && given->cert_file)
-        s = natsOptions_LoadCertificatesChain(options, given->cert_file,
-                                              given->key_file ? given->key_file : given->cert_file);
-#if NATS_VERSION_NUMBER >= 0x030800
-    if (s == NATS_OK && given->tls_first)
-        s = natsOptions_TLSHandshakeFirst(options);
-#endif
-    return s;
-}
-
-static natsStatus set_options(natsOptions *options, struct feed *feed)
-{
-    const struct feed_options *given = &feed->options;
-    natsStatus s = set_servers(options, given->servers);
-
-    if (s == NATS_OK)
-        s = natsOptions_SetName(options, given->name);
-    if (s == NATS_OK)
-        s = natsOptions_SetAllowReconnect(options, false);
-    if (s == NATS_OK)
-        s = natsOptions_SetTimeout(options, CONNECT_TIMEOUT_MS);
-    if (s == NATS_OK)
-        s = natsOptions_SetPingInterval(options, PING_INTERVAL_MS);
-    if (s == NATS_OK)
-        s = natsOptions_SetMaxPingsOut(options, PINGS_MAX);
-    if (s == NATS_OK) /* an ack shall not wait for the flusher's next round */
-        s = natsOptions_SetSendAsap(options, true);
-    if (s == NATS_OK)
-        s = natsOptions_SetErrorHandler(options, on_error, NULL);
-    if (s == NATS_OK && given->creds_file)
-        s = natsOptions_SetUserCredentialsFromFiles(options, given->creds_file, NULL);
-    return s == NATS_OK ? set_tls(options, given) : s;
-}
-
-/* id: of its items; 0: they are answers. */
-static int subscribe(struct feed *feed, const char *subject, uint32_t id,
-                     natsSubscription **ret_sub)
-{
-    struct follower *follower = malloc(sizeof(*follower));
-    natsSubscription *sub = NULL;
-
-    if (!follower)
-        return -ENOTCONN;
-    *follower = (struct follower){feed, id};
-    if (natsConnection_Subscribe(&sub, feed->connection, subject, on_message, follower)) {
-        free(follower);
-        return -ENOTCONN;
-    }
-    pthread_mutex_lock(&feed->lock);
-    feed->callers++;
-    feed->connected |= !id;
-    pthread_mutex_unlock(&feed->lock);
-    if (natsSubscription_SetOnCompleteCB(sub, on_subscription_complete, follower) != NATS_OK) {
-        on_subscription_complete(follower); /* closed already; nobody was told of this inbox yet */
-        natsSubscription_Destroy(sub);
-        return -ENOTCONN;
-    }
-    *ret_sub = sub;
-    return natsSubscription_SetPendingLimits(sub, -1, -1) == NATS_OK ? 0 : -ENOTCONN;
-}
-
-static void new_inbox(struct feed *feed)
-{
-    const char *prefix = feed->options.inbox_prefix ? feed->options.inbox_prefix : "_INBOX";
-    char name[23];
-
-    random_text(&feed->random, name, sizeof(name));
-    snprintf(feed->inbox, sizeof(feed->inbox), "%.128s.%s", prefix, name);
-}
-
-int feed_connect(struct feed *feed, const char **ret_reason)
-{
-    natsOptions *options = NULL;
-    char subject[INBOX_MAX + 8];
-    natsStatus s = natsOptions_Create(&options);
+    const struct server *server;
+    bool around;
 
     assert(!feed->connection);
-    new_inbox(feed);
-    if (s == NATS_OK)
-        s = set_options(options, feed);
-    if (s == NATS_OK)
-        s = natsConnection_Connect(&feed->connection, options);
-    natsOptions_Destroy(options);
-    if (s == NATS_OK) {
-        snprintf(subject, sizeof(subject), "%s.a.*", feed->inbox);
-        if (subscribe(feed, subject, 0, &feed->answers))
-            s = NATS_CONNECTION_CLOSED;
-    }
-    if (s == NATS_OK)
-        return 0;
-    feed_disconnect(feed);
-    *ret_reason = natsStatus_GetText(s);
-    return -ENOTCONN;
+    server = servers_next(&feed->servers, &around);
+    feed->connection = connection_open(&feed->loop, &feed->connection_options, server,
+                                       random_u64(&feed->random), &feed->connection_handler);
+    return feed->connection ? 0 : -ENOMEM;
 }
 
-static void destroy(natsSubscription **subscription)
+static void on_closed(void *context)
 {
-    natsSubscription_Destroy(*subscription);
-    *subscription = NULL;
+    (void)context; /* the loop no longer holds anything of it */
 }
 
 void feed_disconnect(struct feed *feed)
 {
-    struct feed_item item;
+    struct connection *connection = feed->connection;
 
-    if (!feed->connection)
-        return;
-    destroy(&feed->messages);
-    destroy(&feed->answers);
-    natsConnection_Close(feed->connection);
-    pthread_mutex_lock(&feed->lock);
-    while (feed->callers > 0)
-        pthread_cond_wait(&feed->changed, &feed->lock);
-    pthread_mutex_unlock(&feed->lock);
-    natsConnection_Destroy(feed->connection);
     feed->connection = NULL;
-    while (feed_take(feed, &item, 1))
-        natsMsg_Destroy(item.message);
+    feed->followed = 0;
+    if (connection)
+        connection_close(connection, on_closed, NULL);
 }
 
-bool feed_connected(struct feed *feed)
+/* ---- messages ---- */
+
+int feed_follow(struct feed *feed, char *ret_subject, size_t size)
 {
-    bool connected;
+    uint32_t id = ++feed->last_id;
+    int result;
 
-    pthread_mutex_lock(&feed->lock);
-    connected = feed->connected;
-    pthread_mutex_unlock(&feed->lock);
-    return connected;
-}
-
-/* ---- the table thread: messages ---- */
-
-int feed_follow(struct feed *feed, uint32_t *ret_id, char *ret_subject, size_t size)
-{
-    assert(feed->connection);
-    destroy(&feed->messages);
-    *ret_id = ++feed->last_id;
-    snprintf(ret_subject, size, "%s.m.%u", feed->inbox, *ret_id);
-    return subscribe(feed, ret_subject, *ret_id, &feed->messages);
+    feed_unfollow(feed);
+    snprintf(ret_subject, size, "%s.m.%u", feed->inbox, id);
+    /* Number 1 is the answers' subscription. */
+    result = buffer_printf(link_out(feed->connection->link), "SUB %s %u\r\n", ret_subject, id + 1);
+    if (!result)
+        feed->followed = id + 1;
+    return result;
 }
 
 void feed_unfollow(struct feed *feed)
 {
-    destroy(&feed->messages);
+    /* Without room for it the server goes on telling, and is not listened to. */
+    if (feed->followed)
+        buffer_printf(link_out(feed->connection->link), "UNSUB %llu\r\n",
+                      (unsigned long long)feed->followed);
+    feed->followed = 0;
 }
 
-int feed_ask(struct feed *feed, const char *subject, struct str data, uint32_t *ret_id)
+int feed_ask(struct feed *feed, struct str subject, struct str data, uint32_t *ret_id)
 {
-    char reply[INBOX_MAX + 16];
+    char digits[STR_DECIMAL_MAX];
 
-    assert(feed->connection);
     *ret_id = ++feed->last_id;
-    snprintf(reply, sizeof(reply), "%s.a.%u", feed->inbox, *ret_id);
-    return natsConnection_PublishRequest(feed->connection, subject, reply, data.ptr,
-                                         (int)data.len) == NATS_OK
-               ? 0
-               : -ENOTCONN;
+    return proto_write_publish(link_out(feed->connection->link), subject, str_from(feed->answers),
+                               str_decimal(*ret_id, digits), (struct str){0}, data);
 }
 
-int feed_publish(struct feed *feed, const char *subject)
+int feed_publish(struct feed *feed, struct str subject)
 {
-    assert(feed->connection);
-    return natsConnection_Publish(feed->connection, subject, NULL, 0) == NATS_OK ? 0 : -ENOTCONN;
+    const struct str none = {0};
+
+    return proto_write_publish(link_out(feed->connection->link), subject, none, none, none, none);
 }
+
+/* ---- the thread's one place to wait ---- */
 
 void feed_wait(struct feed *feed, uint64_t deadline_ms)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline_ms / 1000),
-                             .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
-    bool had_connection = feed->connection != NULL;
-    int result = 0;
+    const struct connection *connection = feed->connection;
+    uint64_t now_ms = feed_now_ms();
 
-    pthread_mutex_lock(&feed->lock);
-    while (!feed->woken && feed->count == 0 && result == 0 && feed->connected == had_connection)
-        result = pthread_cond_timedwait(&feed->changed, &feed->lock, &until);
-    feed->woken = false;
-    pthread_mutex_unlock(&feed->lock);
-}
-
-size_t feed_take(struct feed *feed, struct feed_item *items, size_t max)
-{
-    size_t count;
-
-    pthread_mutex_lock(&feed->lock);
-    count = feed->count < max ? feed->count : max;
-    for (size_t i = 0; i < count; i++)
-        items[i] = feed->items[(feed->first + i) % feed->capacity];
-    feed->first = feed->capacity ? (feed->first + count) % feed->capacity : 0;
-    feed->count -= count;
-    pthread_mutex_unlock(&feed->lock);
-    return count;
+    if (connection)
+        connection_flush(feed->connection);
+    if (feed->connection != connection)
+        return; /* gone, and told so */
+    uv_update_time(&feed->loop);
+    uv_timer_start(&feed->timer, on_nothing, deadline_ms > now_ms ? deadline_ms - now_ms : 0, 0);
+    uv_run(&feed->loop, UV_RUN_ONCE);
 }
 
 void feed_wake(struct feed *feed)
 {
-    pthread_mutex_lock(&feed->lock);
-    feed->woken = true;
-    pthread_cond_signal(&feed->changed);
-    pthread_mutex_unlock(&feed->lock);
+    uv_async_send(&feed->wake);
 }

@@ -8,13 +8,12 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdbool.h>
 #include <string.h>
 #include <yyjson.h>
 
 enum { TOKENS_SHORT = 9, TOKENS_LONG = 11, TOKENS_MAX = 16 };
 
-static int read_number(struct str text, uint64_t *ret_number)
+int jetstream_read_number(struct str text, uint64_t *ret_number)
 {
     uint64_t number = 0;
 
@@ -48,12 +47,36 @@ int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery 
     if (count != TOKENS_SHORT && count < TOKENS_LONG)
         return -EINVAL;
     first = count == TOKENS_SHORT ? 5 : 7;
-    if (read_number(tokens[first], &delivery.stream_sequence) ||
-        read_number(tokens[first + 1], &delivery.consumer_sequence) ||
-        read_number(tokens[first + 3], &delivery.pending))
+    if (jetstream_read_number(tokens[first], &delivery.stream_sequence) ||
+        jetstream_read_number(tokens[first + 1], &delivery.consumer_sequence) ||
+        jetstream_read_number(tokens[first + 3], &delivery.pending))
         return -EINVAL;
     *ret_delivery = delivery;
     return 0;
+}
+
+bool jetstream_header(struct str block, struct str name, struct str *ret_value)
+{
+    const char *end;
+
+    for (struct str line = block; (end = memmem(line.ptr, line.len, "\r\n", 2));
+         line = str_after(line, (size_t)(end - line.ptr) + 2)) {
+        struct str value = str_make(line.ptr, (size_t)(end - line.ptr));
+
+        if (!str_starts_with(value, name) || value.len == name.len || value.ptr[name.len] != ':')
+            continue;
+        value = str_after(value, name.len + 1);
+        while (value.len > 0 && value.ptr[0] == ' ')
+            value = str_after(value, 1);
+        *ret_value = value;
+        return true;
+    }
+    return false;
+}
+
+bool jetstream_is_no_responders(struct str block)
+{
+    return str_starts_with(block, STR_LIT("NATS/1.0 503"));
 }
 
 /* Names and subjects of ours hold nothing that JSON would escape. */

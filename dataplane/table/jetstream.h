@@ -4,6 +4,7 @@
 #ifndef DATAPLANE_TABLE_JETSTREAM_H
 #define DATAPLANE_TABLE_JETSTREAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/buffer.h"
@@ -15,8 +16,16 @@ struct jetstream_delivery {
     uint64_t pending; /* of the consumer, after this one */
 };
 
+/* The number that a header says; 0 or -EINVAL. */
+int jetstream_read_number(struct str text, uint64_t *ret_number);
+
 /* 0; -EINVAL: not the reply subject of a consumer's message. */
 int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery *ret_delivery);
+
+/* A header of a block that the server wrote, so in its own case. */
+bool jetstream_header(struct str block, struct str name, struct str *ret_value);
+/* Instead of an answer: nobody is there to give one. */
+bool jetstream_is_no_responders(struct str block);
 
 /* The request for a consumer of everything under filter, in order, from the start, without acks,
  * with flow control and a heartbeat every heartbeat_ms. */

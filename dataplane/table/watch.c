@@ -1,9 +1,9 @@
 /*
  * watch: the table thread.
  *
- *   AWAY ──connected──▶ PAUSED ──▶ ASKED ──consumer──▶ REPLAYING ──complete──▶ LIVE
- *     ▲                   ▲          │                     │                    │
- *     │                   └── gap ───┴─────────────────────┴────────────────────┘
+ *   AWAY ──▶ CONNECTING ──▶ PAUSED ──▶ ASKED ──consumer──▶ REPLAYING ──complete──▶ LIVE
+ *     ▲                       ▲          │                     │                    │
+ *     │                       └── gap ───┴─────────────────────┴────────────────────┘
  *     └── connection lost ── any
  *
  * The consumer is ordered in JetStream's sense: no acks, one delivery, flow control, heartbeats;
@@ -18,8 +18,8 @@
  * waited becomes one table: the first change goes out at once, and what gathers while a table is
  * made goes out with the next.
  *
- * The thread waits in one place (feed_wait) and blocks nowhere else but while it connects. What
- * other threads may ask for lies under one lock, held while entries change.
+ * The thread waits in one place (feed_wait) and blocks nowhere else. What other threads may ask for
+ * lies under one lock, held while entries change.
  */
 #include "dataplane/table/watch.h"
 
@@ -51,13 +51,14 @@ enum {
     WAIT_MOST_MS = 1000,
     READY_WITHOUT_ACK_MS = 2000,
     GOODBYE_MS = 500,
-    BATCH_MAX = 1024,
     UNADOPTED_MAX = 64, /* versions that loops have not taken yet; then changes gather */
 };
 
-static const char out_of_memory[] = "out of memory while reading the table";
+static const char out_of_memory[] = "out of memory while reading the table",
+                  cannot_connect[] = "cannot connect to NATS",
+                  connection_lost[] = "the connection to NATS is lost";
 
-enum reading { AWAY, PAUSED, ASKED, REPLAYING, LIVE };
+enum reading { AWAY, CONNECTING, PAUSED, ASKED, REPLAYING, LIVE };
 
 struct watch {
     struct feed *feed;
@@ -70,7 +71,7 @@ struct watch {
     enum reading reading;
     uint64_t retry_ms, backoff_ms;
     uint64_t heard_ms, asked_ms, head_ms; /* last message; creation asked; head to be asked */
-    uint32_t follow_id, create_ask, head_ask, end_ask;
+    uint32_t create_ask, head_ask, end_ask;
     uint64_t sequence, consumer_sequence; /* of the last message of this consumer */
     bool caught_up, advanced;             /* to the bucket's end; since the last publish */
     struct table_head head;               /* as this consumer told it */
@@ -153,18 +154,19 @@ static void go_away(struct watch *watch, const char *reason)
     watch->retry_ms = feed_now_ms() + next_backoff_ms(watch);
 }
 
-static void connect_feed(struct watch *watch)
+static void on_changed(void *context, const char *why)
 {
-    static const char cannot_connect[] = "cannot connect to NATS";
-    const char *reason = NULL;
+    struct watch *watch = context;
+    const char *reason = watch->reading == CONNECTING ? cannot_connect : connection_lost;
 
-    if (feed_connect(watch->feed, &reason)) {
-        if (atomic_load(&watch->reason) != cannot_connect)
-            log_warn("the table's watch cannot connect", LOG_TEXT("reason", reason));
-        go_away(watch, cannot_connect);
+    if (!why) {
+        pause_for(watch, 0);
         return;
     }
-    pause_for(watch, 0);
+    if (atomic_load(&watch->reason) != reason)
+        log_warn("the table's connection to NATS", LOG_TEXT("state", reason),
+                 LOG_TEXT("reason", why));
+    go_away(watch, reason);
 }
 
 static void ask_consumer(struct watch *watch)
@@ -179,11 +181,12 @@ static void ask_consumer(struct watch *watch)
     watch->stream_end = 0;
     snprintf(filter, sizeof(filter), "%s>", watch->names.prefix);
     buffer_clear(&watch->text, SIZE_MAX);
-    if (feed_follow(watch->feed, &watch->follow_id, deliver, sizeof(deliver)) ||
+    if (feed_follow(watch->feed, deliver, sizeof(deliver)) ||
         jetstream_write_consumer(&watch->text, watch->names.stream, filter, deliver,
                                  HEARTBEAT_MS) ||
-        feed_ask(watch->feed, subject.text, buffer_view(&watch->text), &watch->create_ask)) {
-        go_away(watch, "the connection to NATS is lost");
+        feed_ask(watch->feed, str_from(subject.text), buffer_view(&watch->text),
+                 &watch->create_ask)) {
+        go_away(watch, connection_lost);
         return;
     }
     watch->reading = ASKED;
@@ -239,8 +242,8 @@ static void ask_head(struct watch *watch)
     snprintf(key, sizeof(key), "%s_table", watch->names.prefix);
     buffer_clear(&watch->text, SIZE_MAX);
     if (jetstream_write_get_last(&watch->text, key) ||
-        feed_ask(watch->feed, subject.text, buffer_view(&watch->text), &watch->head_ask))
-        go_away(watch, "the connection to NATS is lost");
+        feed_ask(watch->feed, str_from(subject.text), buffer_view(&watch->text), &watch->head_ask))
+        go_away(watch, connection_lost);
 }
 
 /* No answer is no news: JetStream may be down, and what is served stays right. */
@@ -263,11 +266,6 @@ static void on_head_answer(struct watch *watch, struct str answer)
     }
 }
 
-static struct str payload_of(natsMsg *message)
-{
-    return str_make(natsMsg_GetData(message), (size_t)natsMsg_GetDataLength(message));
-}
-
 /* ---- a stream that went back ---- */
 
 /* Whoever may not ask, or gets no answer, goes by what was read. */
@@ -276,17 +274,17 @@ static void ask_end(struct watch *watch)
     struct names_subject subject = names_request(&watch->names, "STREAM.INFO");
 
     watch->end_ms = feed_now_ms() + ASK_MS;
-    if (feed_ask(watch->feed, subject.text, str_make("", 0), &watch->end_ask))
-        go_away(watch, "the connection to NATS is lost");
+    if (feed_ask(watch->feed, str_from(subject.text), str_make("", 0), &watch->end_ask))
+        go_away(watch, connection_lost);
 }
 
-static void on_end_answer(struct watch *watch, natsMsg *message)
+static void on_end_answer(struct watch *watch, const struct proto_operation *message)
 {
     uint64_t end;
 
     watch->end_ask = 0;
     watch->end_ms = 0;
-    if (natsMsg_IsNoResponders(message) || jetstream_read_end(payload_of(message), &end))
+    if (jetstream_is_no_responders(message->block) || jetstream_read_end(message->payload, &end))
         end = UINT64_MAX;
     watch->stream_end = end;
 }
@@ -312,26 +310,20 @@ static bool is_doubtful(struct watch *watch)
 
 /* ---- messages ---- */
 
-static bool has_header(natsMsg *message, const char *name, const char **ret_value)
+/* A write without a value: by a key's deletion, or a marker that the server left. */
+static bool is_deletion(const struct proto_operation *message)
 {
-    return natsMsgHeader_Get(message, name, ret_value) == NATS_OK;
-}
+    struct str value;
 
-/* A write without a value: by a key's deletion, or a marker that the server left. The library
- * copies all headers when it is asked for one, which took a fifth of the time to read a table: so
- * only when there is no value. */
-static bool is_deletion(natsMsg *message)
-{
-    const char *value;
-
-    if (natsMsg_GetDataLength(message) > 0)
+    if (message->payload.len > 0)
         return false;
-    if (has_header(message, "KV-Operation", &value))
-        return strcmp(value, "PUT") != 0;
-    return has_header(message, "Nats-Marker-Reason", &value);
+    if (jetstream_header(message->block, STR_LIT("KV-Operation"), &value))
+        return !str_equal(value, STR_LIT("PUT"));
+    return jetstream_header(message->block, STR_LIT("Nats-Marker-Reason"), &value);
 }
 
-static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint64_t sequence)
+static void on_entry(struct watch *watch, const struct proto_operation *message, struct str key,
+                     uint64_t sequence)
 {
     uint64_t rejected = entries_rejected_version(watch->entries);
     struct table_rejection newest;
@@ -341,7 +333,7 @@ static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint
     if (is_deletion(message))
         entries_delete(watch->entries, key);
     else
-        result = entries_put(watch->entries, key, sequence, payload_of(message));
+        result = entries_put(watch->entries, key, sequence, message->payload);
     pthread_mutex_unlock(&watch->lock);
     if (result)
         pause_on(watch, out_of_memory);
@@ -351,15 +343,14 @@ static void on_entry(struct watch *watch, natsMsg *message, struct str key, uint
                  LOG_TEXT("reason", newest.reason));
 }
 
-static void on_delivery(struct watch *watch, natsMsg *message,
+static void on_delivery(struct watch *watch, const struct proto_operation *message,
                         const struct jetstream_delivery *delivery)
 {
-    struct str subject = str_from(natsMsg_GetSubject(message)),
-               prefix = str_from(watch->names.prefix);
-    struct str key;
+    struct str prefix = str_from(watch->names.prefix), key;
 
     if (delivery->consumer_sequence != watch->consumer_sequence + 1 ||
-        delivery->stream_sequence <= watch->sequence || !str_starts_with(subject, prefix)) {
+        delivery->stream_sequence <= watch->sequence ||
+        !str_starts_with(message->subject, prefix)) {
         pause_on(watch, "a gap in the table's stream: reading it anew");
         return;
     }
@@ -367,47 +358,49 @@ static void on_delivery(struct watch *watch, natsMsg *message,
     watch->sequence = delivery->stream_sequence;
     watch->caught_up |= delivery->pending == 0;
     watch->advanced = true;
-    key = str_after(subject, prefix.len);
+    key = str_after(message->subject, prefix.len);
     if (str_equal(key, STR_LIT("_table")))
-        on_head(watch, watch->sequence, payload_of(message), is_deletion(message));
+        on_head(watch, watch->sequence, message->payload, is_deletion(message));
     else if (key.len > 0 && key.ptr[0] != '_') /* other such keys are for versions to come */
         on_entry(watch, message, key, watch->sequence);
 }
 
 /* Heartbeats say which message was the last; flow control waits for an answer. */
-static void on_control(struct watch *watch, natsMsg *message)
+static void on_control(struct watch *watch, const struct proto_operation *message)
 {
-    const char *reply = natsMsg_GetReply(message), *value;
+    struct str reply = message->reply_subject, last;
+    uint64_t sequence;
 
-    if (has_header(message, "Nats-Last-Consumer", &value) &&
-        strtoull(value, NULL, 10) != watch->consumer_sequence) {
+    if (jetstream_header(message->block, STR_LIT("Nats-Last-Consumer"), &last) &&
+        (jetstream_read_number(last, &sequence) || sequence != watch->consumer_sequence)) {
         pause_on(watch, "a gap in the table's stream: reading it anew");
         return;
     }
-    if (!reply && !has_header(message, "Nats-Consumer-Stalled", &reply))
-        return;
-    if (str_starts_with(str_from(reply), STR_LIT("$JS.FC.")))
-        feed_publish(watch->feed, reply);
+    if (!reply.len)
+        jetstream_header(message->block, STR_LIT("Nats-Consumer-Stalled"), &reply);
+    if (str_starts_with(reply, STR_LIT("$JS.FC.")) && feed_publish(watch->feed, reply))
+        go_away(watch, connection_lost);
 }
 
-static void on_message(struct watch *watch, natsMsg *message)
+static void on_message(void *context, const struct proto_operation *message)
 {
+    struct watch *watch = context;
     struct jetstream_delivery delivery;
 
     begin_replay(watch);
     watch->heard_ms = feed_now_ms();
-    if (jetstream_read_delivery(str_from(natsMsg_GetReply(message)), &delivery) == 0)
+    if (jetstream_read_delivery(message->reply_subject, &delivery) == 0)
         on_delivery(watch, message, &delivery);
     else
         on_control(watch, message);
 }
 
-static void on_created(struct watch *watch, natsMsg *message)
+static void on_created(struct watch *watch, const struct proto_operation *message)
 {
     uint64_t pending = 0;
-    int result = natsMsg_IsNoResponders(message)
+    int result = jetstream_is_no_responders(message->block)
                      ? -EREMOTEIO
-                     : jetstream_read_created(payload_of(message), &pending);
+                     : jetstream_read_created(message->payload, &pending);
 
     if (result == -ENOENT)
         pause_on(watch, "the table's bucket does not exist yet: a controller creates it");
@@ -419,19 +412,20 @@ static void on_created(struct watch *watch, natsMsg *message)
         watch->caught_up = true; /* an empty bucket sends no last message */
 }
 
-static void on_answer(struct watch *watch, uint32_t id, natsMsg *message)
+static void on_answer(void *context, uint32_t id, const struct proto_operation *message)
 {
+    struct watch *watch = context;
     bool stored;
 
     if (id == watch->create_ask && (watch->reading == ASKED || watch->reading == REPLAYING))
         on_created(watch, message);
-    else if (id == watch->head_ask && !natsMsg_IsNoResponders(message))
-        on_head_answer(watch, payload_of(message));
+    else if (id == watch->head_ask && !jetstream_is_no_responders(message->block))
+        on_head_answer(watch, message->payload);
     else if (id == watch->end_ask)
         on_end_answer(watch, message);
     else if (id == watch->ack.asked) {
-        stored =
-            !natsMsg_IsNoResponders(message) && jetstream_read_published(payload_of(message)) == 0;
+        stored = !jetstream_is_no_responders(message->block) &&
+                 jetstream_read_published(message->payload) == 0;
         ack_answered(&watch->ack, id, stored, feed_now_ms());
     }
 }
@@ -516,7 +510,7 @@ static uint32_t send_ack(struct watch *watch)
 
     buffer_clear(&watch->text, SIZE_MAX);
     if (table_ack_write(&watch->ack.value, &watch->text) ||
-        feed_ask(watch->feed, watch->names.ack_subject, buffer_view(&watch->text), &id))
+        feed_ask(watch->feed, str_from(watch->names.ack_subject), buffer_view(&watch->text), &id))
         return 0;
     return id;
 }
@@ -533,7 +527,7 @@ static void tell_applied(struct watch *watch)
                    number >= watch->lineage_number ? watch->lineage : watch->lineage_before,
                    revision, watch->entries);
     }
-    if (watch->reading != AWAY && ack_due(&watch->ack, now_ms))
+    if (watch->reading >= PAUSED && ack_due(&watch->ack, now_ms))
         ack_sent(&watch->ack, send_ack(watch), now_ms);
     if (watch->applied_ms &&
         (watch->ack.stored > 0 || now_ms - watch->applied_ms >= READY_WITHOUT_ACK_MS))
@@ -548,10 +542,11 @@ static void act_on_time(struct watch *watch)
 {
     uint64_t now_ms = feed_now_ms();
 
-    if (watch->reading != AWAY && !feed_connected(watch->feed))
-        go_away(watch, "the connection to NATS is lost");
-    if (watch->reading == AWAY && now_ms >= watch->retry_ms)
-        connect_feed(watch);
+    if (watch->reading == AWAY && now_ms >= watch->retry_ms) {
+        watch->reading = CONNECTING;
+        if (feed_connect(watch->feed))
+            go_away(watch, cannot_connect);
+    }
     if (watch->reading == PAUSED && now_ms >= watch->retry_ms)
         ask_consumer(watch);
     if (watch->reading == ASKED && now_ms >= watch->asked_ms + ASK_MS)
@@ -566,7 +561,7 @@ static void act_on_time(struct watch *watch)
 static uint64_t next_deadline_ms(const struct watch *watch)
 {
     uint64_t deadline_ms = feed_now_ms() + WAIT_MOST_MS;
-    uint64_t ack_ms = watch->reading == AWAY ? UINT64_MAX : ack_deadline_ms(&watch->ack);
+    uint64_t ack_ms = watch->reading >= PAUSED ? ack_deadline_ms(&watch->ack) : UINT64_MAX;
 
     if ((watch->reading == AWAY || watch->reading == PAUSED) && watch->retry_ms < deadline_ms)
         deadline_ms = watch->retry_ms;
@@ -575,36 +570,18 @@ static uint64_t next_deadline_ms(const struct watch *watch)
     return ack_ms < deadline_ms ? ack_ms : deadline_ms;
 }
 
-static void take_items(struct watch *watch)
-{
-    struct feed_item items[BATCH_MAX];
-    size_t count = feed_take(watch->feed, items, BATCH_MAX);
-
-    for (size_t i = 0; i < count; i++) {
-        if (items[i].kind == FEED_ANSWER)
-            on_answer(watch, items[i].id, items[i].message);
-        else if (items[i].id == watch->follow_id && watch->reading >= ASKED)
-            on_message(watch, items[i].message);
-    }
-    /* Together: the library hands each to a thread of its own, and wakes it for the first only. */
-    for (size_t i = 0; i < count; i++)
-        natsMsg_Destroy(items[i].message);
-}
-
 /* One last word, so that nobody waits for this pod. */
 static void say_goodbye(struct watch *watch)
 {
     uint64_t end_ms = feed_now_ms() + GOODBYE_MS;
 
-    if (watch->reading == AWAY || !watch->ack.started)
+    if (watch->reading < PAUSED || !watch->ack.started)
         return;
-    watch->reading = PAUSED;
+    pause_for(watch, 0);
     watch->ack.value.goodbye = true;
     ack_sent(&watch->ack, send_ack(watch), feed_now_ms());
-    while (watch->ack.asked && feed_now_ms() < end_ms && feed_connected(watch->feed)) {
+    while (watch->reading == PAUSED && watch->ack.asked && feed_now_ms() < end_ms)
         feed_wait(watch->feed, end_ms);
-        take_items(watch);
-    }
 }
 
 static void *run(void *context)
@@ -613,13 +590,11 @@ static void *run(void *context)
 
     while (!atomic_load(&watch->stopping)) {
         act_on_time(watch);
-        take_items(watch);
         publish_what_is_new(watch);
         tell_applied(watch);
         feed_wait(watch->feed, next_deadline_ms(watch));
     }
     say_goodbye(watch);
-    feed_disconnect(watch->feed);
     return NULL;
 }
 
@@ -650,13 +625,16 @@ static void watch_free(struct watch *watch)
     free(watch);
 }
 
-int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch)
+int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch,
+                char *ret_error, size_t error_size)
 {
     struct watch *watch = calloc(1, sizeof(*watch));
+    const struct feed_handler feed_handler = {on_message, on_answer, on_changed, watch};
     struct feed_options feed_options;
     char boot[23];
     int result = -ENOMEM;
 
+    snprintf(ret_error, error_size, "out of memory");
     if (!watch)
         return -ENOMEM;
     pthread_mutex_init(&watch->lock, NULL);
@@ -677,18 +655,26 @@ int watch_start(const struct watch_options *options, struct swap *swap, struct w
         .key_file = copy(watch, 6, options->key_file),
         .tls_first = options->tls_first,
     };
-    watch->feed = feed_new(&feed_options);
     watch->entries = entries_new(str_from(options->gateway));
-    if (!watch->feed || !watch->entries || !feed_options.servers || !feed_options.name)
+    if (!watch->entries || !feed_options.servers || !feed_options.inbox_prefix ||
+        !feed_options.name)
         goto fail;
     result = names_init(&watch->names, options->gateway, options->pod, options->js_domain);
+    if (result) {
+        snprintf(ret_error, error_size,
+                 "the gateway's, the pod's or the domain's name is too long");
+        goto fail;
+    }
+    result = feed_new(&feed_options, &feed_handler, &watch->feed, ret_error, error_size);
     if (result)
         goto fail;
     swap_handle(swap,
                 &(struct swap_handler){.adopted = on_adopted, .adopted_context = watch->feed});
     result = -pthread_create(&watch->thread, NULL, run, watch);
-    if (result)
+    if (result) {
+        snprintf(ret_error, error_size, "no thread: %s", strerror(-result));
         goto fail;
+    }
     *ret_watch = watch;
     return 0;
 fail:

@@ -1,7 +1,7 @@
 /*
- * watch: the table thread. It reads the gateway's KV bucket through an ordered consumer (cnats),
- * builds the next table and publishes it to the loops (swap); it writes this pod's acks. DESIGN:
- * Reading, Acks.
+ * watch: the table thread. It reads the gateway's KV bucket through an ordered consumer, builds the
+ * next table and publishes it to the loops (swap); it writes this pod's acks. DESIGN: Reading,
+ * Acks.
  *
  * After any gap, and when the lineage differs, it reads anew from the start and replaces the table
  * at initial-done with `complete`; until then the last table serves on.
@@ -22,16 +22,19 @@
 struct watch;
 
 struct watch_options {
-    const char *servers;                  /* --nats */
-    const char *creds_file, *ca_file;     /* of the table user; NULL: none */
-    const char *cert_file, *key_file;     /* mTLS; key_file NULL: in cert_file */
-    bool tls_first;                       /* the handshake before INFO; needs cnats 3.8 */
-    const char *js_domain, *inbox_prefix; /* NULL: the defaults */
+    const char *servers;              /* --nats-table */
+    const char *creds_file, *ca_file; /* of the table user; NULL: none */
+    const char *cert_file, *key_file; /* mTLS; key_file NULL: in cert_file */
+    bool tls_first;                   /* the handshake before INFO */
+    const char *inbox_prefix;
+    const char *js_domain; /* NULL: the server's own */
     const char *gateway, *pod;
 };
 
-/* Starts the thread; it retries for ever and never fails for NATS being away. */
-int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch);
+/* Starts the thread; it retries for ever and never fails for NATS being away. 0; -EINVAL: servers
+ * or a name; -ENOMEM, -EAGAIN; a sentence in ret_error. */
+int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch,
+                char *ret_error, size_t error_size);
 /* After the loops have stopped adopting. Writes the goodbye, stops the thread, joins it. */
 void watch_stop(struct watch *watch);
 

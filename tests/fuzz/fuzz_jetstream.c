@@ -1,9 +1,9 @@
 /*
  * Properties: whatever the server answers is read or refused, a stored message is never longer than
- * what it was encoded as, and a delivery that is read keeps its numbers when its subject is written
- * anew in the short form.
+ * what it was encoded as, a delivery that is read keeps its numbers when its subject is written
+ * anew in the short form, and a header's value lies within its block.
  *
- * Input: a reply subject, and the same bytes as an answer.
+ * Input: a reply subject, and the same bytes as an answer and as a header block.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +35,17 @@ static void check_delivery(struct str subject)
             again.pending == delivery.pending);
 }
 
+static void check_header(struct str block)
+{
+    struct str value;
+
+    (void)jetstream_is_no_responders(block);
+    if (!jetstream_header(block, STR_LIT("KV-Operation"), &value))
+        return;
+    require(value.ptr >= block.ptr + sizeof("KV-Operation") - 1);
+    require(value.ptr + value.len + 2 <= block.ptr + block.len);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str text = str_make((const char *)data, size);
@@ -42,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t number;
 
     check_delivery(text);
+    check_header(text);
     if (size == 0)
         return 0;
     (void)jetstream_read_created(text, &number);

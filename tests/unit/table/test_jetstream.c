@@ -107,12 +107,55 @@ static void payloads_of_every_length_come_out_whole(void **state)
     }
 }
 
+static void headers_are_found_by_their_whole_name(void **state)
+{
+    static const struct str block =
+        STR_LIT("NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 12\r\nNats-Last: 3\r\n"
+                "Empty:\r\nTight:x: y\r\nNats-Last: 4\r\n\r\n");
+    static const struct {
+        const char *name, *value; /* NULL: it is not there */
+    } cases[] = {
+        {"Nats-Last-Consumer", "12"},
+        {"Nats-Last", "3"},
+        {"Empty", ""},
+        {"Tight", "x: y"},
+        {"nats-last", NULL},
+        {"Nats", NULL},
+        {"Last", NULL},
+        {"Nats-Last-Con", NULL},
+        {"12", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct str value = STR_LIT("untouched");
+        bool found = jetstream_header(block, str_from(cases[i].name), &value);
+
+        assert_int_equal(found, cases[i].value != NULL);
+        assert_true(str_equal(value, str_from(cases[i].value ? cases[i].value : "untouched")));
+    }
+    assert_false(jetstream_header((struct str){0}, STR_LIT("Nats-Last"), &(struct str){0}));
+    assert_false(jetstream_header(STR_LIT("Cut: 1"), STR_LIT("Cut"), &(struct str){0}));
+}
+
+static void no_responders_are_told_by_their_status(void **state)
+{
+    (void)state;
+    assert_true(jetstream_is_no_responders(STR_LIT("NATS/1.0 503\r\n\r\n")));
+    assert_true(jetstream_is_no_responders(STR_LIT("NATS/1.0 503 No Responders\r\n\r\n")));
+    assert_false(jetstream_is_no_responders(STR_LIT("NATS/1.0 100 Idle Heartbeat\r\n\r\n")));
+    assert_false(jetstream_is_no_responders(STR_LIT("NATS/1.0\r\nStatus: 503\r\n\r\n")));
+    assert_false(jetstream_is_no_responders((struct str){0}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deliveries_are_read),
         cmocka_unit_test(answers_are_told_apart),
         cmocka_unit_test(payloads_of_every_length_come_out_whole),
+        cmocka_unit_test(headers_are_found_by_their_whole_name),
+        cmocka_unit_test(no_responders_are_told_by_their_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -222,6 +222,7 @@ static void start_gateway_as(struct fixture *fixture, const char *inbox_prefix)
                                           .inbox_prefix = inbox_prefix,
                                           .gateway = "test",
                                           .pod = "pod-1"};
+    char error[128];
 
     fixture->swap = swap_new(LOOPS);
     assert_non_null(fixture->swap);
@@ -233,14 +234,15 @@ static void start_gateway_as(struct fixture *fixture, const char *inbox_prefix)
         pthread_mutex_init(&loop->lock, NULL);
         pthread_cond_init(&loop->wake, NULL);
     }
-    assert_int_equal(watch_start(&options, fixture->swap, &fixture->watch), 0);
+    assert_int_equal(watch_start(&options, fixture->swap, &fixture->watch, error, sizeof(error)),
+                     0);
     for (unsigned i = 0; i < LOOPS; i++)
         pthread_create(&fixture->loops[i].thread, NULL, loop_run, &fixture->loops[i]);
 }
 
 static void start_gateway(struct fixture *fixture)
 {
-    start_gateway_as(fixture, NULL);
+    start_gateway_as(fixture, "_METROPOLIS_TABLE");
 }
 
 static void stop_gateway(struct fixture *fixture)
