@@ -25,7 +25,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -473,7 +472,6 @@ static int publish_replay(struct watch *watch)
     watch->reading = LIVE;
     watch->backoff_ms = BACKOFF_LEAST_MS;
     watch->numbers.replays++;
-    malloc_trim(0); /* the messages of a whole table leave much behind */
     return 0;
 }
 
