@@ -31,11 +31,12 @@ BENCHMARKS = {
     "propagation": cluster.bench_propagation,
     "churn": cluster.bench_churn,
     "publish": tables.bench_publish,
+    "takeover": cluster.bench_takeover,
     "scale": cluster.bench_scale,
     "soak": soak.bench_soak,
 }
-BY_NAME_ONLY = ("churn", "scale", "soak")  # they take minutes each
-NEED_KUBERNETES = ("propagation", "churn", "scale")
+BY_NAME_ONLY = ("churn", "takeover", "scale", "soak")  # they take minutes each
+NEED_KUBERNETES = ("propagation", "churn", "takeover", "scale")
 
 
 def version_of(*argv):

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from harness import BUILD, ROOT, Controller, Gateway, Kubectl, NatsServer, Process, eventually, route, stop_all
 
-from common import MIB, Figure, peak_rss_bytes, percentile, rss_bytes, say
+from common import MIB, Figure, median, peak_rss_bytes, percentile, rss_bytes, say
 from tables import stream_state
 
 API = "/apis/metropolis.dev/v1alpha1"
@@ -132,9 +132,9 @@ class Cluster:
         self.started.append(process.start())
         return process
 
-    def start_controller(self):
-        return self.start(
-            Controller(self.directory, self.nats.url, "--kubeconfig", self.kubeconfig, "--log-level", "warn"))
+    def start_controller(self, name="controller"):
+        return self.start(Controller(
+            self.directory, self.nats.url, "--kubeconfig", self.kubeconfig, "--log-level", "warn", name=name))
 
     def start_gateways(self, count):
         return [self.start(Gateway(self.directory, self.nats.url, f"gw-{i}", "--loops", "1", "--log-level", "warn"))
@@ -275,6 +275,31 @@ def bench_churn(directory, options):
         figures.append(Figure(f"RSS of the controller with {count:,} Routes", rss_bytes(controller.popen.pid) / MIB, "MiB",
                               most=32))
     return figures
+
+
+# --- takeover ---
+
+
+def bench_takeover(directory, options):
+    """SIGTERM of the leader, and at once a change: how long until a gateway serves it, by the other one's doing."""
+    count, took = options.routes or 3000, []
+    with propagation_stack(directory, count) as (cluster, leader, (gateway, _)):
+        standby = cluster.start_controller("controller-1")
+        standby.wait_ready()
+        api = ApiConnection(*cluster.credentials)
+        for number in range(options.rounds):
+            say(f"takeover, round {number + 1} of {options.rounds}")
+            begin = time.monotonic()
+            leader.stop()
+            api.ask("PATCH", f"{ROUTES}/bench-0", path_patch(f"/taken-{number}"), "application/merge-patch+json")
+            eventually(lambda: gateway.get(f"/taken-{number}?data=asdf", "bench.test").text == "fdsa",
+                       60, 0.01)
+            took.append(time.monotonic() - begin)
+            leader, standby = standby, leader
+            cluster.start(standby).wait_ready()
+            eventually(lambda: figure_of(leader, "metropolis_controller_table_routes", phase="programmed") == count, 60)
+    return [Figure(f"SIGTERM of the leader to a change that the next serves, {count:,} Routes", median(took), "s", most=3,
+                   detail=f"of {options.rounds} rounds, at most {max(took):.2f}")]
 
 
 # --- scale ---
