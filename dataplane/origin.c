@@ -87,6 +87,19 @@ static bool is_plain_id(struct str text)
     return true;
 }
 
+/* Some proxies write a port behind the address: "192.0.2.1:80", "[2001:db8::1]:80". */
+static struct str without_port(struct str address)
+{
+    bool bracket = str_starts_with(address, STR_LIT("["));
+    const char *end = memchr(address.ptr, bracket ? ']' : ':', address.len);
+
+    if (bracket)
+        return end ? str_make(address.ptr + 1, (size_t)(end - address.ptr) - 1) : address;
+    if (end && end == memrchr(address.ptr, ':', address.len))
+        address.len = (size_t)(end - address.ptr);
+    return address;
+}
+
 /* All lines of X-Forwarded-For and the peer, joined; remote_addr becomes the nearest address that
  * is not a trusted proxy's. */
 static int read_forwarded_for(const struct http_request *request, const struct peers *trusted,
@@ -114,7 +127,7 @@ static int read_forwarded_for(const struct http_request *request, const struct p
     for (list = joined; list.len;) {
         const char *comma = memrchr(list.ptr, ',', list.len);
         size_t begin = comma ? (size_t)(comma - list.ptr) + 1 : 0;
-        struct str address = http_field_trim(str_after(list, begin));
+        struct str address = without_port(http_field_trim(str_after(list, begin)));
 
         if (!peers_contain_text(trusted, address)) {
             if (address.len && address.len < INET6_ADDRSTRLEN)

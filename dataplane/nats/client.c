@@ -230,7 +230,7 @@ static void on_info(void *context, struct connection *connection, const struct h
         return;
     take_max_payload(client, connection);
     /* Another one is looked for even when only one address is known: it may lead to several. */
-    if (info->lame_duck && !client->leaving) {
+    if (connection->lame_duck && !client->leaving) {
         client->leaving = true;
         connect_soon(client);
     }
@@ -250,12 +250,14 @@ static void on_ready(void *context, struct connection *connection)
     }
     client->next = NULL;
     client->current = connection;
-    client->leaving = false;
+    client->leaving = connection->lame_duck; /* since it let us in */
     client->backoff_ms = client->options.reconnect_min_ms;
     client->counters.connects++;
     take_max_payload(client, connection);
     snprintf(detail, sizeof(detail), "%s:%s", connection->server.host, connection->server.port);
     tell(client, true, detail);
+    if (client->leaving && !client->retiring)
+        connect_soon(client);
 }
 
 /* Fails every request of that subject, or with it as reply subject, that is in flight there now. */

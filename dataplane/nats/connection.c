@@ -154,6 +154,7 @@ static void on_info(struct connection *connection, struct str json)
         return;
     }
     connection->max_payload = info.max_payload;
+    connection->lame_duck |= info.lame_duck;
     if (connection->message_max < info.max_payload + MESSAGE_SLACK)
         connection->message_max = info.max_payload + MESSAGE_SLACK;
     if (connection->state == CONNECTION_GREETING) {

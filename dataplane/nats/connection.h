@@ -52,7 +52,7 @@ enum connection_state {
     CONNECTION_CLOSED,
 };
 
-/* link, server, max_payload and bytes_in are there to read. */
+/* link, server, max_payload, lame_duck and bytes_in are there to read. */
 struct connection {
     enum connection_state state; /* see connection.c */
     struct link *link;
@@ -60,6 +60,7 @@ struct connection {
     size_t max_payload;
     uint64_t bytes_in;
     size_t message_max;
+    bool lame_duck;         /* it said that it is about to shut down */
     unsigned pings;         /* unanswered */
     char server_error[512]; /* what -ERR said last */
     const struct connection_options *options;

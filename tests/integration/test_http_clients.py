@@ -344,6 +344,18 @@ def test_a_trusted_proxy_is_believed(proxied):
     assert seen["X-Forwarded-Host"] == "public.test"
 
 
+@pytest.mark.parametrize("forwarded, client", [
+    ("6.6.6.6, 203.0.113.9:4711, 10.1.2.3:80", "203.0.113.9"),
+    ("[2001:db8::1]:4711, 10.1.2.3", "2001:db8::1"),
+    ("2001:db8::1", "2001:db8::1"),
+    ("[2001:db8::1, 10.1.2.3", "[2001:db8::1"),
+])
+def test_a_port_behind_a_forwarded_address_is_no_part_of_it(proxied, forwarded, client):
+    seen = proxied.get("/c/headers", "clients.test", headers={"X-Forwarded-For": forwarded}).json()
+    assert seen["Metropolis-Remote-Addr"] == client
+    assert seen["X-Forwarded-For"] == f"{forwarded}, 127.0.0.1"
+
+
 def test_while_draining_connections_are_taken_and_closed_after_their_answer(tmp_path, files_stack, routes):
     leaving = started(tmp_path, files_stack, "--drain-delay", "1s")
     with leaving_behind(leaving), connect(leaving) as kept, connect(leaving) as idle:

@@ -20,6 +20,8 @@
 #include "tests/unit/nats/fixture.h"
 
 #define INFO_LINE "INFO {\"server_id\":\"S\",\"headers\":true,\"max_payload\":1000,\"proto\":1}\r\n"
+#define LAME_DUCK_LINE \
+    "INFO {\"server_id\":\"S\",\"headers\":true,\"max_payload\":1000,\"ldm\":true}\r\n"
 
 /* A listening socket; connections are served by the test itself, between turns of the loop. */
 struct peer {
@@ -252,6 +254,26 @@ static void what_the_server_said_is_told(void **state)
     peer_close(&peer);
 }
 
+static void a_server_that_begins_to_leave_while_it_lets_us_in_is_left(void **state)
+{
+    struct peer peer;
+    struct fixture *fixture;
+
+    (void)state;
+    peer_open(&peer);
+    fixture = open_client(peer.url, &default_options);
+    peer_accept(&peer, fixture);
+    say(&peer, INFO_LINE);
+    RUN_UNTIL(fixture, peer_has(&peer, "PING\r\n"));
+    say(&peer, LAME_DUCK_LINE "PONG\r\n");
+    RUN_UNTIL(fixture, fixture->connected);
+    assert_true(request(fixture, 0, "some.thing", STR_LIT("body")) >= 0);
+    peer_greet(&peer, fixture);
+    RUN_UNTIL(fixture, counters(fixture).connects == 2);
+    close_client(fixture);
+    peer_close(&peer);
+}
+
 /* One write of a loop's turn holds all of its requests. */
 static void requests_of_one_turn_leave_together(void **state)
 {
@@ -285,6 +307,7 @@ int main(void)
         cmocka_unit_test(replies_of_nobody_are_counted_and_harm_nobody),
         cmocka_unit_test(a_server_that_says_nothing_or_cannot_do_headers_is_left),
         cmocka_unit_test(what_the_server_said_is_told),
+        cmocka_unit_test(a_server_that_begins_to_leave_while_it_lets_us_in_is_left),
         cmocka_unit_test(requests_of_one_turn_leave_together),
     };
 
