@@ -1,8 +1,10 @@
 """NATS is not there, or not as it should be: programs say why, and recover alone."""
 
+import json
+
 import pytest
 
-from harness import PATIENCE_S, Controller, Gateway, NatsServer, eventually, stop_all
+from harness import PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, free_port, route, stop_all
 
 
 @pytest.fixture
@@ -75,3 +77,34 @@ def test_a_user_that_may_not(start):
     ).start()
     controller = start(f"nats://u:p@127.0.0.1:{server.port}")
     eventually(lambda: readyz_says(controller, 'Permissions Violation for Publish to "$JS.API.STREAM.INFO'))
+
+
+def test_tables_of_another_domain_are_reached_over_a_leaf_node(tmp_path, start):
+    """Programs that know only the leaf, whose JetStream is its own; the tables are in the hub's."""
+    address = f"127.0.0.1:{free_port()}"
+    hub = start.new_server(name="hub", config=f"""
+        jetstream {{ store_dir: "{tmp_path}/hub", domain: hub }}
+        leafnodes {{ listen: "{address}" }}""").start()
+    leaf = start.new_server(name="leaf", config=f"""
+        jetstream {{ store_dir: "{tmp_path}/leaf", domain: leaf }}
+        leafnodes {{ remotes: [{{ url: "nats-leaf://{address}" }}] }}""").start()
+    controller = start(leaf.url, "--nats-js-domain", "hub")
+    gateway = Gateway(tmp_path, leaf.url, "gw-0", "--nats-js-domain", "hub").start()
+    worker = Worker(hub.url)
+    worker.serve("echo.*", lambda message: b"here")
+    try:
+        for path in ("/one", "/two"):
+            file = tmp_path / "routes" / "echo.yaml"
+            file.with_suffix(".new").write_text(json.dumps(route("echo", path, "echo.{method}")))
+            file.with_suffix(".new").rename(file)
+            eventually(lambda p=path: gateway.get(p).text == "here")
+            eventually(lambda: controller.metric("metropolis_controller_table_routes", phase="programmed") == 1)
+        assert gateway.get("/one").status_code == 404
+
+        def streams(domain):
+            return {s.config.name for s in worker.run(worker.client.jetstream(domain=domain).streams_info())}
+
+        assert streams("hub") == {"KV_metropolis-default", "KV_metropolis_acks"} and not streams("leaf")
+    finally:
+        worker.close()
+        gateway.stop()
