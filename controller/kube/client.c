@@ -210,6 +210,7 @@ static void count_answer(struct kube_request *request, int status)
     if (request->counted)
         return;
     request->counted = true;
+    client->answers += status > 0 && status < 500;
     while (count < end &&
            (count->status != status || strcmp(count->method, request->options.method) != 0))
         count++;
@@ -465,4 +466,9 @@ const struct kube_request_count *kube_client_counts(const struct kube_client *cl
 {
     *ret_count = client->count;
     return client->counts;
+}
+
+uint64_t kube_client_answers(const struct kube_client *client)
+{
+    return client->answers;
 }

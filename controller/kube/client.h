@@ -80,5 +80,8 @@ enum { KUBE_COUNTS_MAX = 64 };
 /* Borrowed until the client is used or freed. */
 const struct kube_request_count *kube_client_counts(const struct kube_client *client,
                                                     size_t *ret_count);
+/* How often the API server was there to answer; not counted: 5xx, which may be from what is before
+ * it. */
+uint64_t kube_client_answers(const struct kube_client *client);
 
 #endif

@@ -74,6 +74,7 @@ struct kube_lease {
     char trouble[KUBE_MESSAGE_MAX + 32];
 };
 
+static bool may_take(const struct kube_lease *lease);
 static void proceed(struct kube_lease *lease);
 
 /* ---- time ---- */
@@ -90,8 +91,10 @@ static void on_tick(uv_timer_t *timer)
 {
     struct kube_lease *lease = timer->data;
 
+    /* What went wrong with a request is known to be over only by the next one. */
     if (lease->state == LEASE_STANDBY &&
-        (!kube_watch_synced(lease->watch) || kube_watch_trouble(lease->watch)))
+        (!kube_watch_synced(lease->watch) || kube_watch_trouble(lease->watch) ||
+         (lease->trouble_code && !may_take(lease))))
         lease->version[0] = '\0';
     proceed(lease);
 }

@@ -36,6 +36,7 @@ struct kube_client {
 
     struct kube_request_count counts[KUBE_COUNTS_MAX];
     size_t count;
+    uint64_t answers; /* of them, by a server that works */
 };
 
 struct kube_request {

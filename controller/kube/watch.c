@@ -11,6 +11,10 @@
  * always ask for the most recent state (no resourceVersion): an older one, from a server that lags,
  * would make us take new objects for deleted.
  *
+ * While nobody answers, others ask the same server, too (a Lease every 2 s): their first answer
+ * ends the wait. A watch of which nothing was heard for longer than a bookmark takes is opened
+ * anew.
+ *
  * `version` is where to go on; empty, it is unknown and only a list helps. What a complete list has
  * not touched is gone (cache); one that fails at any point takes nothing away.
  *
@@ -33,9 +37,11 @@ enum {
     PAGE_TIMEOUT_MS = 60 * 1000,
     WATCH_LEAST_S = 300, /* a watch lasts this to twice this, so that reconnects spread */
     WATCH_SLACK_MS = 30 * 1000,
-    WATCH_HEALTHY_MS = 1000, /* one that ended sooner counts as failed */
+    WATCH_HEALTHY_MS = 1000,      /* one that ended sooner counts as failed */
+    SILENCE_MOST_MS = 150 * 1000, /* the API server sends a bookmark a minute */
     WAIT_FIRST_MS = 800,
     WAIT_MOST_MS = 30 * 1000,
+    WAIT_LOOK_MS = 500,              /* whether others are answered */
     WAIT_MISSING_MOST_MS = 5 * 1000, /* a CustomResourceDefinition comes any moment */
     WAIT_RETRY_AFTER_MOST_MS = 2 * 60 * 1000,
     WAIT_RESET_MS = 2 * 60 * 1000, /* of health */
@@ -55,7 +61,7 @@ struct kube_watch {
     struct kube_client *client;
     struct kube_watch_handler handler;
     char *path, *query;
-    uv_timer_t timer; /* of WAITING */
+    uv_timer_t timer; /* of WAITING; of a stream: its silence */
     struct kube_request *request;
     enum watch_phase phase;
     struct kube_cache cache;
@@ -68,9 +74,14 @@ struct kube_watch {
     char *page_token; /* "continue"; NULL: the first page */
     bool synced;
 
+    uint64_t silence_ms; /* most of a stream */
     uint64_t opened_ms;  /* when the request in flight was started */
+    bool accepted;       /* it was answered */
     uint64_t healthy_ms; /* since when the server answers as it should; 0: it does not */
     uint64_t wait_ms;    /* the next back-off */
+    uint64_t due_ms;     /* WAITING: its end */
+    bool unreached;      /* WAITING: because nobody answered */
+    uint64_t answers;    /* that the client had by then */
     unsigned refusals;   /* in a row */
     unsigned retry_afters;
     int trouble_code; /* HTTP status or negative errno; 0: none */
@@ -83,6 +94,7 @@ struct failure {
     int code; /* HTTP status, or a negative errno */
     const char *message;
     uint64_t retry_after_ms;
+    bool unreached; /* nobody answered */
 };
 
 static void start(struct kube_watch *watch);
@@ -98,9 +110,26 @@ static uint64_t random_below(uint64_t bound)
 
 /* Waiting and what is wrong. */
 
-static void on_wait_over(uv_timer_t *timer)
+static void on_look(uv_timer_t *timer)
 {
-    start(timer->data);
+    struct kube_watch *watch = timer->data;
+    uint64_t now_ms = uv_now(timer->loop);
+    bool answered = watch->unreached && kube_client_answers(watch->client) != watch->answers;
+
+    if (answered || now_ms >= watch->due_ms)
+        start(watch);
+    else if (watch->unreached && watch->due_ms - now_ms > WAIT_LOOK_MS)
+        uv_timer_start(timer, on_look, WAIT_LOOK_MS, 0);
+    else
+        uv_timer_start(timer, on_look, watch->due_ms - now_ms, 0);
+}
+
+static void wait_for(struct kube_watch *watch, uint64_t wait_ms)
+{
+    watch->phase = WATCH_WAITING;
+    watch->answers = kube_client_answers(watch->client);
+    watch->due_ms = uv_now(watch->timer.loop) + wait_ms;
+    on_look(&watch->timer);
 }
 
 static void set_trouble(struct kube_watch *watch, const struct failure *failure)
@@ -177,9 +206,9 @@ static void fail(struct kube_watch *watch, const struct failure *failure)
     /* An expired version is nobody's trouble: the list that follows is. */
     if (code != 410)
         set_trouble(watch, failure);
-    uv_timer_start(&watch->timer, on_wait_over, next_wait_ms(watch, failure), 0);
+    watch->unreached = failure->unreached;
+    wait_for(watch, next_wait_ms(watch, failure));
     watch->healthy_ms = 0;
-    watch->phase = WATCH_WAITING;
 }
 
 /* The trouble is ours: what of a list was read may not be all up to here. */
@@ -193,7 +222,8 @@ static void fail_response(struct kube_watch *watch, const struct kube_response *
 {
     fail(watch, &(struct failure){.code = response->error ? response->error : response->status,
                                   .message = response->message,
-                                  .retry_after_ms = response->retry_after_ms});
+                                  .retry_after_ms = response->retry_after_ms,
+                                  .unreached = !response->status});
 }
 
 /* Objects. */
@@ -318,6 +348,7 @@ static void on_data(void *context, struct str bytes)
     struct str line;
     enum kube_line kind;
 
+    uv_timer_again(&watch->timer);
     while (is_open(watch) &&
            (kind = kube_lines_next(&watch->lines, &bytes, &line)) != KUBE_LINE_NONE) {
         if (kind == KUBE_LINE_WHOLE)
@@ -331,8 +362,25 @@ static void on_accepted(void *context)
 {
     struct kube_watch *watch = context;
 
+    watch->accepted = true;
     if (watch->phase == WATCH_FOLLOWING)
         set_healthy(watch);
+}
+
+/* A peer that has forgotten the connection, or is stuck. A server without a watch cache sends no
+ * bookmarks: that is nobody's trouble, as long as it takes up the next watch. */
+static void on_silence(uv_timer_t *timer)
+{
+    struct kube_watch *watch = timer->data;
+
+    if (watch->phase == WATCH_LISTING || !watch->accepted) {
+        fail_with(watch, -ETIMEDOUT, "the API server has fallen silent");
+        return;
+    }
+    log_info("a watch is silent, opening it anew", LOG_TEXT("path", watch->path));
+    kube_request_cancel(watch->request);
+    watch->request = NULL;
+    start(watch);
 }
 
 static void on_stream_done(void *context, const struct kube_response *response)
@@ -466,6 +514,8 @@ static void start_stream(struct kube_watch *watch, const char *parameters, const
     char *path;
 
     watch->counters.watches++;
+    watch->accepted = false;
+    uv_timer_start(&watch->timer, on_silence, watch->silence_ms, watch->silence_ms);
     kube_lines_reset(&watch->lines);
     if (asprintf(&path, "%s?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&%s%s%s%s",
                  watch->path, seconds, parameters, version, watch->query ? "&" : "",
@@ -502,6 +552,7 @@ static void start_list(struct kube_watch *watch)
 static void start(struct kube_watch *watch)
 {
     assert(!watch->request && watch->phase != WATCH_CLOSED);
+    uv_timer_stop(&watch->timer);
     if (watch->version[0]) {
         watch->phase = WATCH_FOLLOWING;
         start_stream(watch, "resourceVersion=", watch->version);
@@ -549,6 +600,7 @@ int kube_watch_new(uv_loop_t *loop, struct kube_client *client,
     watch->client = client;
     watch->handler = options->handler;
     watch->page_items = PAGE_ITEMS;
+    watch->silence_ms = options->silence_ms ? options->silence_ms : SILENCE_MOST_MS;
     kube_cache_init(&watch->cache);
     kube_lines_init(&watch->lines, LINE_MAX_BYTES);
     watch->path = strdup(options->path);

@@ -32,6 +32,7 @@ struct kube_watch_options {
     const char
         *query; /* more parameters, escaped, such as "labelSelector=..."; NULL: none; copied */
     struct kube_watch_handler handler;
+    uint64_t silence_ms; /* a watch that is silent for so long is opened anew; 0: the default */
 };
 
 /* Starts at once; failures to reach the server are retried for ever. Borrows client until freed. */

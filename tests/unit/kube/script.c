@@ -107,6 +107,10 @@ static void on_request(struct script_peer *peer)
     struct script *script = peer->script;
     const struct script_step *step = &script->steps[script->next];
 
+    if (script->aside && strstr(peer->text, script->aside->request)) {
+        respond(peer, script->aside);
+        return;
+    }
     if (script->next == script->count)
         fail_msg("a request more than the script has: %s", peer->text);
     strcpy(script->requests[script->next], peer->text);
@@ -115,6 +119,8 @@ static void on_request(struct script_peer *peer)
         fail_msg("request %zu lacks \"%s\": %s", script->next, step->request, peer->text);
     if (step->status)
         respond(peer, step);
+    else if (step->end == SCRIPT_CUTS)
+        peer_close(peer);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)

@@ -20,7 +20,7 @@ enum script_end {
 
 struct script_step {
     const char *request; /* the request must contain it */
-    const char *status;  /* "200 OK"; NULL: no answer at all */
+    const char *status;  /* "200 OK"; NULL: no answer at all, and an end of CUTS or STAYS */
     const char *headers; /* "Name: value\r\n"...; NULL: none */
     const char *body;
     enum script_end end;
@@ -34,6 +34,7 @@ struct script {
     uv_timer_t guard; /* ends a test that hangs */
     const struct script_step *steps;
     size_t count, next;                                  /* of the steps */
+    const struct script_step *aside;                     /* for who asks that, whenever; or NULL */
     char requests[SCRIPT_STEPS_MAX][SCRIPT_REQUEST_MAX]; /* what was asked, head and body */
     uint64_t times_ms[SCRIPT_STEPS_MAX];                 /* and when */
     bool late;

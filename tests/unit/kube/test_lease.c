@@ -395,6 +395,39 @@ static void test_a_lease_that_may_not_be_read_is_a_trouble_with_a_name(void **st
     stop(&f);
 }
 
+static void test_a_trouble_is_over_though_the_watch_was_there_again_first(void **state)
+{
+    static const struct script_step refuses = {LEASES "/metropolis HTTP", "500 Not now", NULL, "",
+                                               SCRIPT_ENDS};
+    static const struct script_step steps[] = {
+        {WATCH, "200 OK", NULL,
+         END("1") "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":429,"
+                  "\"details\":{\"retryAfterSeconds\":2}}}\n",
+         SCRIPT_ENDS},
+        {READ, NOT_FOUND},
+        {CREATE, OURS("2")},
+        {WATCH, "200 OK", NULL, EVENT("MODIFIED", LEASE("9", "other", "60", "")), SCRIPT_STAYS},
+        {READ, "200 OK", NULL, LEASE("9", "other", "60", ""), SCRIPT_ENDS},
+    };
+    struct fixture f;
+
+    (void)state;
+    START(&f, steps);
+    run_until_changed(&f);
+    f.script.aside = &refuses;
+    run_until_changed(&f);
+    assert_false(f.leads);
+    run_until_asked(&f, 4);
+    assert_non_null(strstr(kube_lease_trouble(f.lease), "500"));
+    f.script.aside = NULL;
+    run_until_asked(&f, 5);
+    for (int i = 0; i < 1000 && kube_lease_trouble(f.lease); i++)
+        script_run_for(&f.script, 10);
+    assert_null(kube_lease_trouble(f.lease));
+    assert_string_equal(kube_lease_holder(f.lease), "other");
+    stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_who_resigns_gives_the_lease_back_and_lets_another_go_first),
         cmocka_unit_test(test_without_a_watch_it_looks_every_now_and_then),
         cmocka_unit_test(test_a_lease_that_may_not_be_read_is_a_trouble_with_a_name),
+        cmocka_unit_test(test_a_trouble_is_over_though_the_watch_was_there_again_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,16 +75,23 @@ static void on_synced(void *context)
     hear(context, "synced ");
 }
 
-static void start(struct fixture *fixture, const struct script_step *steps, size_t count)
+static void start_impatient(struct fixture *fixture, const struct script_step *steps, size_t count,
+                            uint64_t silence_ms)
 {
     struct kube_watch_options options = {.path = PATH,
-                                         .handler = {on_upsert, on_removed, on_synced, fixture}};
+                                         .handler = {on_upsert, on_removed, on_synced, fixture},
+                                         .silence_ms = silence_ms};
 
     memset(fixture, 0, sizeof(*fixture));
     script_start(&fixture->script, steps, count);
     assert_int_equal(
         kube_watch_new(&fixture->script.loop, fixture->script.client, &options, &fixture->watch),
         0);
+}
+
+static void start(struct fixture *fixture, const struct script_step *steps, size_t count)
+{
+    start_impatient(fixture, steps, count, 0);
 }
 
 /* Runs until the handlers have heard this as the latest. */
@@ -451,6 +458,109 @@ static void test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_
     stop(&f);
 }
 
+static void on_other_done(void *context, const struct kube_response *response)
+{
+    (void)response;
+    *(bool *)context = true;
+}
+
+/* Somebody else asks the same server, and is answered. */
+static void ask_something_else(struct fixture *f)
+{
+    const struct kube_request_options options = {.method = "GET",
+                                                 .path = "/other",
+                                                 .timeout_ms = 10 * 1000,
+                                                 .done = on_other_done,
+                                                 .context = &f->done};
+    struct kube_request *request;
+
+    f->done = false;
+    f->until = NULL;
+    assert_int_equal(kube_request_start(f->script.client, &options, &request), 0);
+    script_run(&f->script, &f->done);
+}
+
+static void test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_away(void **state)
+{
+    /* Half of them are libcurl's own second tries. The waits would add up to 50 s in the mean. */
+    enum { AWAY = 14 };
+    static const struct script_step other = {"GET /other", "403 Forbidden", NULL, "", SCRIPT_ENDS};
+    static struct script_step steps[AWAY + 2] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_CUTS}};
+    struct fixture f;
+
+    (void)state;
+    for (size_t i = 1; i <= AWAY; i++)
+        steps[i] = (struct script_step){"&resourceVersion=5", NULL, NULL, NULL, SCRIPT_CUTS};
+    steps[AWAY + 1] = (struct script_step){"&resourceVersion=5", "200 OK", NULL,
+                                           EVENT("ADDED", "b", "7"), SCRIPT_STAYS};
+    start(&f, steps, AWAY + 2);
+    f.script.aside = &other;
+    run_until(&f, "synced ");
+    while (f.script.next < AWAY + 2) {
+        ask_something_else(&f);
+        script_run_for(&f.script, 50);
+    }
+    run_until(&f, "+b@7 ");
+    assert_null(kube_watch_trouble(f.watch));
+    assert_true(f.script.times_ms[AWAY + 1] - f.script.times_ms[0] < 20 * 1000);
+    stop(&f);
+}
+
+static void test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {"&resourceVersion=5", "200 OK", NULL, BOOKMARK("6"), SCRIPT_STAYS},
+        {"&resourceVersion=6", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
+    };
+    struct kube_watch_counters counters;
+    struct fixture f;
+
+    (void)state;
+    start_impatient(&f, steps, 3, 300);
+    run_until(&f, "+b@7 ");
+    kube_watch_count(f.watch, &counters);
+    assert_int_equal(counters.failures, 0);
+    assert_int_equal(counters.lists, 1);
+    stop(&f);
+}
+
+static void test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {"&resourceVersion=5", NULL, NULL, NULL, SCRIPT_STAYS},
+        {"&resourceVersion=5", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start_impatient(&f, steps, 3, 300);
+    run_until(&f, "synced ");
+    for (int i = 0; i < 2000 && !kube_watch_trouble(f.watch); i++)
+        script_run_for(&f.script, 10);
+    assert_string_equal(kube_watch_trouble(f.watch), "the API server has fallen silent");
+    run_until(&f, "+b@7 ");
+    assert_null(kube_watch_trouble(f.watch));
+    stop(&f);
+}
+
+static void test_a_list_that_falls_silent_is_begun_again(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2") END("5"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start_impatient(&f, steps, 2, 300);
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
+    stop(&f);
+}
+
 static void test_a_handler_may_free_the_watch(void **state)
 {
     static const struct script_step steps[] = {
@@ -488,6 +598,10 @@ int main(void)
         cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
         cmocka_unit_test(
             test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_the_end),
+        cmocka_unit_test(test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_away),
+        cmocka_unit_test(test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble),
+        cmocka_unit_test(test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble),
+        cmocka_unit_test(test_a_list_that_falls_silent_is_begun_again),
         cmocka_unit_test(test_a_handler_may_free_the_watch),
     };
 
