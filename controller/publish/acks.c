@@ -204,13 +204,24 @@ static int take_ack(void *context, const struct jetstream_entry *entry)
     return 0;
 }
 
+/* Nothing comes: late, or has what was there expired before it was read? */
+static int look_for_end(struct acks *acks)
+{
+    struct jetstream_stream stream;
+    int error = jetstream_find_bucket(&acks->jetstream, bucket_name, &stream);
+
+    if (!error && !stream.messages)
+        tell_synced(acks);
+    return error;
+}
+
 static int next(struct acks *acks)
 {
     int error = jetstream_next(&acks->jetstream, bucket_name, acks->subscription, NEXT_TIMEOUT_MS,
                                take_ack, acks);
 
-    if (error == -ETIMEDOUT)
-        tell_synced(acks); /* what was there has expired before it was read */
+    if (error == -ETIMEDOUT && !acks->synced)
+        return look_for_end(acks);
     return error == -ETIMEDOUT || error == -EBADMSG ? 0 : error;
 }
 

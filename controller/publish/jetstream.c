@@ -297,6 +297,24 @@ static int request(struct jetstream *jetstream, const char *what, const char *op
     return error;
 }
 
+/* What does not fit may be refused (discard new), for that is heard of. */
+static const char *find_loss(yyjson_val *config)
+{
+    const char *discard = yyjson_get_str(yyjson_obj_get(config, "discard"));
+    const char *retention = yyjson_get_str(yyjson_obj_get(config, "retention"));
+    bool drops = !discard || strcmp(discard, "new") != 0;
+
+    if (yyjson_get_sint(yyjson_obj_get(config, "max_age")) > 0)
+        return "max_age (TTL)";
+    if (drops && yyjson_get_sint(yyjson_obj_get(config, "max_bytes")) > 0)
+        return "max_bytes, with discard \"old\"";
+    if (drops && yyjson_get_sint(yyjson_obj_get(config, "max_msgs")) > 0)
+        return "max_msgs, with discard \"old\"";
+    if (retention && strcmp(retention, "limits") != 0)
+        return "retention, which is not \"limits\"";
+    return NULL;
+}
+
 static int read_stream(struct jetstream *jetstream, yyjson_val *root,
                        struct jetstream_stream *ret_stream)
 {
@@ -311,6 +329,7 @@ static int read_stream(struct jetstream *jetstream, yyjson_val *root,
     ret_stream->messages = yyjson_get_uint(yyjson_obj_get(state, "messages"));
     /* A server that does not know the setting does not repeat it. */
     ret_stream->batches = yyjson_get_bool(yyjson_obj_get(config, "allow_atomic"));
+    ret_stream->loses = find_loss(config);
     return 0;
 }
 

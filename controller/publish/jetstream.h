@@ -48,6 +48,7 @@ struct jetstream_stream {
     uint64_t last_sequence, messages;
     char created[JETSTREAM_CREATED_MAX]; /* tells a stream from one made anew */
     bool batches;                        /* takes atomic batches */
+    const char *loses; /* the setting by which it drops entries on its own; NULL: it does not */
 };
 
 /* As the stream's leader has it. */

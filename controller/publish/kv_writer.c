@@ -210,9 +210,9 @@ static int read_bucket(struct kv_publish *publish, struct table *table, uint64_t
     return 0;
 }
 
-/* Whose is it? Empty: ours. */
-static void judge_owner(const struct kv_publish *publish, const struct table *table,
-                        char reason[KV_PUBLISH_REASON_MAX])
+/* May we write it? Empty: yes. */
+static void judge(const struct kv_publish *publish, const struct table *table,
+                  char reason[KV_PUBLISH_REASON_MAX])
 {
     reason[0] = '\0';
     if (table->head_malformed)
@@ -226,6 +226,11 @@ static void judge_owner(const struct kv_publish *publish, const struct table *ta
     else if (!table->head.owner[0] && table->odd_keys)
         snprintf(reason, KV_PUBLISH_REASON_MAX,
                  "bucket %s holds keys that are no Routes: it is not a route table", table->name);
+    else if (table->stream.loses)
+        snprintf(reason, KV_PUBLISH_REASON_MAX,
+                 "bucket %s would lose Routes: somebody has set its %s; unset that, or delete the "
+                 "bucket and the controller makes it anew",
+                 table->name, table->stream.loses);
 }
 
 static void open_table(struct kv_publish *publish, struct table *table)
@@ -240,7 +245,7 @@ static void open_table(struct kv_publish *publish, struct table *table)
         return;
     }
     table->retry_ns = 0;
-    judge_owner(publish, table, reason);
+    judge(publish, table, reason);
     if (reason[0]) {
         table->term[0] = '\0';
         table->due_ns = now_ns() + FOREIGN_NS;
@@ -441,6 +446,10 @@ static bool check(struct kv_publish *publish, struct table *table)
         reopen(publish, table, "somebody else wrote into the bucket");
         return false;
     }
+    if (stream.loses) {
+        reopen(publish, table, "the bucket's settings have changed");
+        return false;
+    }
     if (ahead) {
         table->new_lineage = true;
         reopen(publish, table, "the bucket lost what pods have applied");
@@ -566,6 +575,15 @@ static size_t find_tombstones(struct kv_publish *publish, struct table *table, u
     return count;
 }
 
+/* Tombstones do no harm, and a purge that nobody answers, as one that this user may not make, holds
+ * up changes until it times out: so not again soon. */
+static void give_up_sweeping(struct kv_publish *publish, struct table *table)
+{
+    table->sweep_ns = now_ns() + TOMBSTONE_NS;
+    log_warn("cannot purge a bucket's old tombstones, trying again in an hour",
+             LOG_TEXT("bucket", table->name), LOG_TEXT("reason", publish->jetstream.reason));
+}
+
 /* Some at a time, so that a change never waits long; the next ones soon. */
 static void sweep(struct kv_publish *publish, struct table *table)
 {
@@ -579,8 +597,10 @@ static void sweep(struct kv_publish *publish, struct table *table)
         struct bucket_entry *entry;
 
         if (jetstream_purge(&publish->jetstream, table->name, tombstone->key, tombstone->sequence) <
-            0)
+            0) {
+            give_up_sweeping(publish, table);
             return;
+        }
         pthread_mutex_lock(&publish->lock);
         entry = bucket_find(&table->bucket, str_from(tombstone->key));
         if (entry && entry->sequence == tombstone->sequence)

@@ -185,6 +185,40 @@ static void delete_bucket(const struct test_server *server)
 
 /* ---- tests ---- */
 
+/* A clock that can be put on, for what takes an hour. */
+static uint64_t skipped_ns;
+
+uint64_t __real_uv_hrtime(void);
+uint64_t __wrap_uv_hrtime(void);
+
+uint64_t __wrap_uv_hrtime(void)
+{
+    return __real_uv_hrtime() + __atomic_load_n(&skipped_ns, __ATOMIC_RELAXED);
+}
+
+static void skip_s(uint64_t seconds)
+{
+    __atomic_add_fetch(&skipped_ns, seconds * 1000000000, __ATOMIC_RELAXED);
+}
+
+/* A server that lets nobody purge answers nothing. */
+static _Atomic bool refuses_purges;
+static _Atomic unsigned refused_purges;
+
+int __real_jetstream_purge(struct jetstream *jetstream, const char *name, const char *key,
+                           uint64_t sequence);
+int __wrap_jetstream_purge(struct jetstream *jetstream, const char *name, const char *key,
+                           uint64_t sequence);
+
+int __wrap_jetstream_purge(struct jetstream *jetstream, const char *name, const char *key,
+                           uint64_t sequence)
+{
+    if (!refuses_purges)
+        return __real_jetstream_purge(jetstream, name, key, sequence);
+    refused_purges++;
+    return -ETIMEDOUT;
+}
+
 static const char jetstream_config[] = "jetstream { store_dir: $TEST_DIRECTORY }";
 
 static int start_server(void **state)
@@ -381,6 +415,80 @@ static void test_a_bucket_of_another_owner_is_never_written(void **state)
     close_writer(&theirs);
 }
 
+/* The bucket as somebody else has made it, or has changed it: entries go after an hour, or stay. */
+static void set_max_age(const struct test_server *server, uint64_t max_age_s)
+{
+    struct jetstream observer;
+    jsStreamInfo *info = NULL;
+    natsStatus status;
+
+    connect_observer(server, &observer);
+    status = js_GetStreamInfo(&info, observer.context, "KV_metropolis-default", NULL, NULL);
+    assert_int_equal(status, NATS_OK);
+    info->Config->MaxAge = (int64_t)max_age_s * 1000000000;
+    status = js_UpdateStream(NULL, observer.context, info->Config, NULL, NULL);
+    assert_int_equal(status, NATS_OK);
+    jsStreamInfo_Destroy(info);
+    jetstream_done(&observer);
+}
+
+static void test_a_bucket_that_forgets_entries_is_refused_until_it_does_not(void **state)
+{
+    const struct jetstream_bucket forgets = {.replicas = 1, .max_age_s = 3600};
+    struct jetstream_stream stream;
+    struct jetstream observer;
+    struct writer writer;
+
+    connect_observer(*state, &observer);
+    assert_int_equal(jetstream_create_bucket(&observer, bucket, &forgets, &stream), 0);
+    jetstream_done(&observer);
+    open_writer(&writer, *state, "me");
+    set(&writer, "a", "one");
+    WAIT_FOR(&writer, writer.state == KV_PUBLISH_FOREIGN);
+    assert_non_null(strstr(writer.reason, "max_age"));
+    assert_int_equal(counts_of(&writer).writes, 0);
+    set_max_age(*state, 0);
+    skip_s(31); /* when it looks again */
+    set(&writer, "b", "two");
+    WAIT_FOR(&writer, writer.written == 2);
+    set_max_age(*state, 3600); /* while it is in charge */
+    WAIT_FOR(&writer, writer.state == KV_PUBLISH_FOREIGN);
+    assert_non_null(strstr(writer.reason, "max_age"));
+    close_writer(&writer);
+}
+
+static void test_old_tombstones_are_purged_and_a_refusal_holds_up_no_change(void **state)
+{
+    struct writer writer;
+    char value[16];
+
+    open_writer(&writer, *state, "me");
+    set(&writer, "a", "one");
+    WAIT_FOR(&writer, writer.written == 1);
+    set(&writer, "a", NULL);
+    WAIT_FOR(&writer, counts_of(&writer).entries == 2);
+    skip_s(2 * 3600);
+    set(&writer, "b", "one");
+    WAIT_FOR(&writer, writer.written == 2 && counts_of(&writer).purged == 1);
+    refuses_purges = true;
+    set(&writer, "b", NULL);
+    WAIT_FOR(&writer, counts_of(&writer).entries == 4);
+    skip_s(2 * 3600);
+    for (unsigned i = 1; i <= 5; i++) {
+        snprintf(value, sizeof(value), "%u", i);
+        set(&writer, "c", value);
+        WAIT_FOR(&writer, writer.written == 2 + i);
+        WAIT_FOR(&writer, refused_purges == 1);
+        skip_s(70);
+    }
+    refuses_purges = false;
+    skip_s(3600);
+    set(&writer, "c", "last");
+    WAIT_FOR(&writer, counts_of(&writer).purged == 2);
+    assert_int_equal(refused_purges, 1);
+    close_writer(&writer);
+}
+
 static void test_a_deleted_bucket_comes_back_whole_in_a_new_lineage(void **state)
 {
     struct writer writer;
@@ -554,6 +662,8 @@ int main(void)
         SERVER_TEST(test_a_leadership_that_ends_and_begins_at_once_reads_the_bucket_anew),
         SERVER_TEST(test_an_idle_deposed_writer_finds_out),
         SERVER_TEST(test_a_bucket_of_another_owner_is_never_written),
+        SERVER_TEST(test_a_bucket_that_forgets_entries_is_refused_until_it_does_not),
+        SERVER_TEST(test_old_tombstones_are_purged_and_a_refusal_holds_up_no_change),
         SERVER_TEST(test_a_deleted_bucket_comes_back_whole_in_a_new_lineage),
         SERVER_TEST(test_what_a_stranger_wrote_is_undone),
         SERVER_TEST(test_a_bucket_that_went_back_gets_a_new_lineage_and_what_it_lost),

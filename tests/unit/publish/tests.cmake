@@ -1,2 +1,5 @@
 unit_test(publish programmed controller_pipeline)
 unit_test(publish kv_publish controller_pipeline test_server)
+target_link_options(test_publish_kv_publish PRIVATE -Wl,--wrap=uv_hrtime,--wrap=jetstream_purge)
+unit_test(publish acks controller_pipeline test_server)
+target_link_options(test_publish_acks PRIVATE -Wl,--wrap=natsSubscription_NextMsg)
