@@ -152,6 +152,9 @@ enum options_result settings_read(int argc, char **argv, struct settings *ret_se
     if (ret_settings->routes && (ret_settings->kubeconfig || ret_settings->context))
         return refuse("routes", str_from(ret_settings->routes),
                       "possible with --kubeconfig or --context: Routes have one source");
+    if (ret_settings->routes && ret_settings->namespaces)
+        return refuse("namespace", str_from(ret_settings->namespaces),
+                      "possible with --routes: files are read whatever their namespace");
     if (ret_settings->lease && !dns_name_valid(str_from(ret_settings->lease), DNS_LABEL_MAX))
         return refuse("lease", str_from(ret_settings->lease), "the name of a Lease, or none");
     if (ret_settings->lease && ret_settings->routes)

@@ -57,6 +57,14 @@ def folder(tmp_path):
     stop_all([process for process in (made.gateway, made.controller, made.nats) if process])
 
 
+@pytest.mark.parametrize("option", ["namespace", "lease", "context"])
+def test_an_option_that_needs_kubernetes_is_refused_beside_files(tmp_path, option):
+    done = subprocess.run([BUILD / "metropolis-controller", "--routes", tmp_path, f"--{option}", "shop"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"--{option}" in done.stderr and "--routes" in done.stderr
+
+
 def test_a_file_that_an_editor_saves_is_never_gone(folder):
     folder.watch(folder.routes)
     folder.wait_for("/a", "/b")
