@@ -95,14 +95,14 @@ static int read_hostnames(const struct json_reader *reader, const struct json_pl
 
         r = json_string(reader, &here, item, 1, DNS_NAME_MAX, &text);
         if (r >= 0)
-            r = copy_lower(route, text, &hosts[at]);
+            r = copy_text(route, text, &hosts[at]);
         if (r < 0)
             return r;
         if (!hostname_valid(hosts[at]))
             return json_refuse(reader, &here,
-                               "\"" STR_FMT "\" is no host name: write a DNS name without scheme, "
-                               "port or path, such as \"api.example.com\" or \"*.example.com\"; "
-                               "for every host leave hostnames out",
+                               "\"" STR_FMT "\" is no host name: write a lower-case DNS name "
+                               "without scheme, port or path, such as \"api.example.com\" or "
+                               "\"*.example.com\"; for every host leave hostnames out",
                                STR_ARG(text));
     }
     qsort(hosts, count, sizeof(*hosts), compare_hostnames);

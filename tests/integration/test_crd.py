@@ -4,11 +4,12 @@ A refusal has to say what to write, so each case names the part of the message t
 """
 
 import json
+import subprocess
 import textwrap
 
 import pytest
 
-from harness import ROOT, Kubectl, route
+from harness import BUILD, ROOT, Kubectl, route
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +18,18 @@ def cluster(kubeconfig):
     return Kubectl(kubeconfig)
 
 
-def ask(cluster, spec, *options):
+def manifest(spec):
     text = "apiVersion: metropolis.dev/v1alpha1\nkind: Route\nmetadata: {name: asked}\nspec:\n"
-    text += textwrap.indent(textwrap.dedent(spec), "  ")
-    return cluster("apply", "-f", "-", "--dry-run=server", *options, input=text, check=False)
+    return text + textwrap.indent(textwrap.dedent(spec), "  ")
+
+
+def ask(cluster, spec, *options):
+    return cluster("apply", "-f", "-", "--dry-run=server", *options, input=manifest(spec), check=False)
+
+
+def ask_compile(spec):
+    return subprocess.run([BUILD / "metropolis-controller", "compile", "-"], input=manifest(spec), capture_output=True,
+                          text=True, timeout=60)
 
 
 def path_rule(kind, value, backends=""):
@@ -216,6 +225,18 @@ GOOD = {
 def test_a_good_route_is_let_in(cluster, spec):
     result = ask(cluster, spec)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("spec", [spec for spec, _ in BAD.values()], ids=BAD.keys())
+def test_what_it_refuses_compile_refuses_too(spec):
+    result = ask_compile(spec)
+    assert result.returncode == 1 and "default/asked: Invalid: spec" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("spec", GOOD.values(), ids=GOOD.keys())
+def test_what_it_lets_in_compile_accepts_too(spec):
+    result = ask_compile(spec)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_defaults_are_filled_in(cluster):

@@ -71,7 +71,7 @@ static const char *const good_specs[][2] = {
      "{'rules':[{'matches':[{'path':{'type':'Exact','value':\"/"
      "-._~!$&'()*+,;=:@%20%2F\"}}]}]}"},
     /* order where it means nothing, case where it means nothing */
-    {"{'hostnames':['b.Example','*.A.example'],'rules':[{'name':'r1','matches':[{'path':{'"
+    {"{'hostnames':['b.example','*.a.example'],'rules':[{'name':'r1','matches':[{'path':{'"
      "value':"
      "'/a'},'headers':[{'name':'X-B','value':'1'},{'name':'x-a','value':'V w'}],'queryParams':"
      "[{'name':'b','value':''},{'name':'B','value':'&'}]}]}]}",
@@ -161,7 +161,7 @@ static void specs_are_written_normalised_and_read_back_equal(void **state)
 static void the_model_holds_what_the_spec_says(void **state)
 {
     static const char spec[] =
-        "{\"hostnames\":[\"API.example\"],\"rules\":[{\"matches\":[{\"path\":{\"type\":"
+        "{\"hostnames\":[\"api.example\"],\"rules\":[{\"matches\":[{\"path\":{\"type\":"
         "\"Template\","
         "\"value\":\"/a%2Fb/{id}/"
         "{rest...}\"},\"method\":\"PATCH\"},{\"path\":{\"type\":\"Template\","
@@ -222,9 +222,11 @@ static const char *const bad_specs[][2] = {
     {"{'gateway':'A','rules':[{}]}", "spec.gateway: \"A\" is no name"},
     {"{'gateway':7,'rules':[{}]}", "spec.gateway: must be a string"},
     {"{'gateway':'-a','rules':[{}]}", "spec.gateway: "},
-    {"{'hostnames':['a','A'],'rules':[{}]}", "spec.hostnames: \"a\" occurs twice"},
+    {"{'hostnames':['a','a'],'rules':[{}]}", "spec.hostnames: \"a\" occurs twice"},
     {"{'hostnames':['*'],'rules':[{}]}", "leave hostnames out"},
     {"{'hostnames':['a..b'],'rules':[{}]}", "spec.hostnames[0]: \"a..b\" is no host name"},
+    {"{'hostnames':['a.test','API.test'],'rules':[{}]}",
+     "spec.hostnames[1]: \"API.test\" is no host name: write a lower-case DNS name"},
     {"{'hostnames':['a.*.b'],'rules':[{}]}", "spec.hostnames[0]: "},
     {"{'hostnames':['a:80'],'rules':[{}]}", "spec.hostnames[0]: "},
     {"{'hostnames':['*.'],'rules':[{}]}", "spec.hostnames[0]: "},
