@@ -38,6 +38,7 @@ enum {
     WATCH_LEAST_S = 300, /* a watch lasts this to twice this, so that reconnects spread */
     WATCH_SLACK_MS = 30 * 1000,
     WATCH_HEALTHY_MS = 1000,      /* one that ended sooner counts as failed */
+    ANSWER_MOST_MS = 60 * 1000,   /* until the head of an answer */
     SILENCE_MOST_MS = 150 * 1000, /* the API server sends a bookmark a minute */
     WAIT_FIRST_MS = 800,
     WAIT_MOST_MS = 30 * 1000,
@@ -363,6 +364,7 @@ static void on_accepted(void *context)
     struct kube_watch *watch = context;
 
     watch->accepted = true;
+    uv_timer_again(&watch->timer);
     if (watch->phase == WATCH_FOLLOWING)
         set_healthy(watch);
 }
@@ -515,7 +517,9 @@ static void start_stream(struct kube_watch *watch, const char *parameters, const
 
     watch->counters.watches++;
     watch->accepted = false;
-    uv_timer_start(&watch->timer, on_silence, watch->silence_ms, watch->silence_ms);
+    uv_timer_start(&watch->timer, on_silence,
+                   watch->silence_ms < ANSWER_MOST_MS ? watch->silence_ms : ANSWER_MOST_MS,
+                   watch->silence_ms);
     kube_lines_reset(&watch->lines);
     if (asprintf(&path, "%s?watch=true&allowWatchBookmarks=true&timeoutSeconds=%u&%s%s%s%s",
                  watch->path, seconds, parameters, version, watch->query ? "&" : "",
