@@ -31,7 +31,7 @@ enum kv_publish_state {
     KV_PUBLISH_LOADED,    /* read to its end; waits for kv_publish_begin */
     KV_PUBLISH_IN_CHARGE, /* its writer */
     KV_PUBLISH_DEPOSED,   /* another controller is */
-    KV_PUBLISH_FOREIGN,   /* it belongs to another owner */
+    KV_PUBLISH_FOREIGN,   /* another owner's, or one that drops entries */
 };
 
 struct kv_publish_options {
