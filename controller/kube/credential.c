@@ -25,10 +25,10 @@ static int take(yyjson_val *status, const char *key, bool pem, char **ret_text,
     yyjson_val *value = yyjson_obj_get(status, key);
     const char *text = yyjson_get_str(value);
 
-    if (!value || yyjson_is_null(value) || yyjson_get_len(value) == 0)
-        return yyjson_is_str(value) || !value || yyjson_is_null(value)
-                   ? 0
-                   : refuse(why, "not a string: status.", key);
+    if (!value || yyjson_is_null(value) || yyjson_equals_str(value, ""))
+        return 0;
+    if (!yyjson_is_str(value))
+        return refuse(why, "not a string: status.", key);
     for (size_t i = 0; i < yyjson_get_len(value); i++)
         if (!(text[i] > 0x20 && text[i] < 0x7f) && !(pem && strchr("\r\n\t ", text[i]) && text[i]))
             return refuse(why, "a byte that does not belong there in status.", key);

@@ -59,7 +59,7 @@ bool jetstream_header(struct str block, struct str name, struct str *ret_value)
 {
     const char *end;
 
-    for (struct str line = block; (end = memmem(line.ptr, line.len, "\r\n", 2));
+    for (struct str line = block; line.len && (end = memmem(line.ptr, line.len, "\r\n", 2));
          line = str_after(line, (size_t)(end - line.ptr) + 2)) {
         struct str value = str_make(line.ptr, (size_t)(end - line.ptr));
 

@@ -53,6 +53,8 @@ static void test_what_cannot_be_used_is_refused_and_says_why(void **state)
         {ANSWER("null"), "neither token nor"},
         {ANSWER("{}"), "neither token nor"},
         {ANSWER("{\"token\":7}"), "not a string: status.token"},
+        {ANSWER("{\"token\":{\"a\":1}}"), "not a string: status.token"},
+        {ANSWER("{\"token\":[]}"), "not a string: status.token"},
         {ANSWER("{\"token\":\"a\\r\\nX-Evil: 1\"}"), "a byte that does not belong there"},
         {ANSWER("{\"token\":\"a\\u0000b\"}"), "a byte that does not belong there"},
         {ANSWER("{\"clientCertificateData\":\"-C-\"}"), "only one of"},
