@@ -95,6 +95,7 @@ def put_of(stored, name, path):
     metadata = {**stored["metadata"], "name": name, "uid": str(uuid.uuid4())}
     copy = {**stored, "metadata": metadata, "spec": json.loads(json.dumps(stored["spec"]))}
     copy["spec"]["rules"][0]["matches"][0]["path"]["value"] = path
+    copy.pop("status", None)  # it may have one by now
     key = f"/registry/metropolis.dev/routes/{metadata['namespace']}/{name}"
     return {"key": base64_text(key.encode()), "value": base64_text(json.dumps(copy).encode())}
 
