@@ -24,7 +24,11 @@
 #include "lib/base/log.h"
 #include "lib/wire/table_codec.h"
 
-enum { RETRY_MS = 2000, REQUEST_TIMEOUT_MS = 10000 };
+enum {
+    RETRY_MS = 2000,
+    REQUEST_TIMEOUT_MS = 10000,
+    LEASE_WAIT_MS = 500, /* for the Lease: who leads lists anew, so a list before were wasted */
+};
 
 struct gateway_watch {
     struct cluster *cluster;
@@ -276,7 +280,8 @@ int cluster_watch(struct cluster *cluster, const struct source_handler *handler)
 
     if (!error)
         error = kube_routes_new(cluster->loop, cluster->client, settings->namespaces,
-                                cluster->status, handler, &cluster->routes);
+                                cluster->lease ? LEASE_WAIT_MS : 0, cluster->status, handler,
+                                &cluster->routes);
     for (unsigned i = 0; i < settings->gateway_count && !error; i++) {
         const struct settings_gateway *gateway = &settings->gateways[i];
         const struct kube_endpoints_handler endpoints = {.changed = on_endpoints,

@@ -19,6 +19,7 @@ struct kube_routes {
     struct kube_status *status;
     struct source_handler handler;
     struct metrics_histogram times;
+    uint64_t wait_ms;
     size_t count;
     struct kube_watch *watches[KUBE_NAMESPACES_MAX];
 };
@@ -87,6 +88,7 @@ static int add_watch(struct kube_routes *routes, uv_loop_t *loop, struct kube_cl
 {
     struct kube_watch_options options = {
         .handler = {on_upsert, on_removed, on_synced, routes},
+        .wait_ms = routes->wait_ms,
     };
     char path[256];
     int error;
@@ -137,8 +139,8 @@ static int add_watches(struct kube_routes *routes, uv_loop_t *loop, struct kube_
 }
 
 int kube_routes_new(uv_loop_t *loop, struct kube_client *client, const char *namespaces,
-                    struct kube_status *status, const struct source_handler *handler,
-                    struct kube_routes **ret_routes)
+                    uint64_t wait_ms, struct kube_status *status,
+                    const struct source_handler *handler, struct kube_routes **ret_routes)
 {
     struct kube_routes *routes = calloc(1, sizeof(*routes));
     int error;
@@ -148,6 +150,7 @@ int kube_routes_new(uv_loop_t *loop, struct kube_client *client, const char *nam
         return -ENOMEM;
     routes->status = status;
     routes->handler = *handler;
+    routes->wait_ms = wait_ms;
     error = add_watches(routes, loop, client, namespaces);
     if (error) {
         kube_routes_free(routes);

@@ -23,12 +23,13 @@ struct kube_routes;
 
 /*
  * namespaces: "shop,billing", or NULL or "": all of them. status learns what is stored from what
- * the watch sees; borrowed, as the client, until freed. -EINVAL: a namespace that cannot be one,
- * one twice, or too many; -ENOMEM.
+ * the watch sees; borrowed, as the client, until freed. wait_ms: before the first list, unless
+ * kube_routes_relist comes first. -EINVAL: a namespace that cannot be one, one twice, or too many;
+ * -ENOMEM.
  */
 int kube_routes_new(uv_loop_t *loop, struct kube_client *client, const char *namespaces,
-                    struct kube_status *status, const struct source_handler *handler,
-                    struct kube_routes **ret_routes);
+                    uint64_t wait_ms, struct kube_status *status,
+                    const struct source_handler *handler, struct kube_routes **ret_routes);
 /* No callback any more. NULL is fine. */
 void kube_routes_free(struct kube_routes *routes);
 

@@ -613,7 +613,10 @@ int kube_watch_new(uv_loop_t *loop, struct kube_client *client,
         kube_watch_free(watch);
         return -ENOMEM;
     }
-    start(watch);
+    if (options->wait_ms)
+        wait_for(watch, options->wait_ms);
+    else
+        start(watch);
     *ret_watch = watch;
     return 0;
 }

@@ -33,9 +33,10 @@ struct kube_watch_options {
         *query; /* more parameters, escaped, such as "labelSelector=..."; NULL: none; copied */
     struct kube_watch_handler handler;
     uint64_t silence_ms; /* a watch that is silent for so long is opened anew; 0: the default */
+    uint64_t wait_ms;    /* before the first list, unless kube_watch_relist comes first */
 };
 
-/* Starts at once; failures to reach the server are retried for ever. Borrows client until freed. */
+/* Starts; failures to reach the server are retried for ever. Borrows client until freed. */
 int kube_watch_new(uv_loop_t *loop, struct kube_client *client,
                    const struct kube_watch_options *options, struct kube_watch **ret_watch);
 /* No callback any more; the memory goes once the loop has let go of its timer. NULL is fine. May be

@@ -75,11 +75,12 @@ static void on_synced(void *context)
     hear(context, "synced ");
 }
 
-static void start_impatient(struct fixture *fixture, const struct script_step *steps, size_t count,
-                            uint64_t silence_ms)
+static void start_timed(struct fixture *fixture, const struct script_step *steps, size_t count,
+                        uint64_t wait_ms, uint64_t silence_ms)
 {
     struct kube_watch_options options = {.path = PATH,
                                          .handler = {on_upsert, on_removed, on_synced, fixture},
+                                         .wait_ms = wait_ms,
                                          .silence_ms = silence_ms};
 
     memset(fixture, 0, sizeof(*fixture));
@@ -87,6 +88,12 @@ static void start_impatient(struct fixture *fixture, const struct script_step *s
     assert_int_equal(
         kube_watch_new(&fixture->script.loop, fixture->script.client, &options, &fixture->watch),
         0);
+}
+
+static void start_impatient(struct fixture *fixture, const struct script_step *steps, size_t count,
+                            uint64_t silence_ms)
+{
+    start_timed(fixture, steps, count, 0, silence_ms);
 }
 
 static void start(struct fixture *fixture, const struct script_step *steps, size_t count)
@@ -561,6 +568,41 @@ static void test_a_list_that_falls_silent_is_begun_again(void **state)
     stop(&f);
 }
 
+static void test_the_first_list_waits_as_it_was_told(void **state)
+{
+    static const struct script_step steps[] = {
+        {LISTING, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+    };
+    struct kube_watch_counters counters;
+    struct fixture f;
+
+    (void)state;
+    start_timed(&f, steps, 1, 50, 0);
+    kube_watch_count(f.watch, &counters);
+    assert_int_equal(counters.lists, 0);
+    assert_null(kube_watch_trouble(f.watch));
+    run_until(&f, "synced");
+    assert_string_equal(f.heard, "+a@1 synced ");
+    stop(&f);
+}
+
+static void test_asked_to_list_anew_while_it_waits_it_lists_once(void **state)
+{
+    static const struct script_step steps[] = {
+        {LISTING, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+    };
+    struct kube_watch_counters counters;
+    struct fixture f;
+
+    (void)state;
+    start_timed(&f, steps, 1, 3600 * 1000, 0);
+    kube_watch_relist(f.watch);
+    run_until(&f, "synced");
+    kube_watch_count(f.watch, &counters);
+    assert_int_equal(counters.lists, 1);
+    stop(&f);
+}
+
 static void test_a_handler_may_free_the_watch(void **state)
 {
     static const struct script_step steps[] = {
@@ -602,6 +644,8 @@ int main(void)
         cmocka_unit_test(test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble),
         cmocka_unit_test(test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble),
         cmocka_unit_test(test_a_list_that_falls_silent_is_begun_again),
+        cmocka_unit_test(test_the_first_list_waits_as_it_was_told),
+        cmocka_unit_test(test_asked_to_list_anew_while_it_waits_it_lists_once),
         cmocka_unit_test(test_a_handler_may_free_the_watch),
     };
 
