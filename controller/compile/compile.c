@@ -1,12 +1,15 @@
 /*
  * compile: one record per Route, and per gateway a route table (lib/route) of what it shall serve.
  *
- *      upsert: read the spec ──▶ record.next ──▶ queue ─┐
- *      remove: nothing       ──▶ record.next ──▶ queue ─┤ flush (at once, or at the first synced):
- *                                                       ▼
- *          entries out ─▶ tables changed, one batch per gateway ─▶ rivals queued ─▶ verdicts out
+ *      upsert: read the spec ──▶ record.next ──▶ changed, queue ─┐
+ *      remove: nothing       ──▶ record.next ──▶ changed, queue ─┤ flush (at once, or at the first
+ *                                                                ▼ synced):
+ *          changed: entries out ─▶ tables changed, one batch per gateway ─▶ rivals queued
+ *          queue: verdicts out
  *
- * So the first complete list is one batch, and a later change is a batch of one. Which Routes a
+ * So a later change is a batch of one. The verdicts on the first list have to wait for its end; but
+ * while it comes, which takes the API server a while, what has changed is absorbed now and then, so
+ * that little else is left to do when the last Route is known. Which Routes a
  * change can touch follows from the table: those that ask exactly what the changed Route asks or
  * asked (verdict_each_touched). A verdict is computed anew, never patched, and told when it differs
  * from what was last said.
@@ -28,6 +31,8 @@
 #include "lib/base/map.h"
 #include "lib/wire/table_codec.h"
 
+enum { CHANGED_MAX = 8192 }; /* Routes of the first list that may gather */
+
 enum problem { PROBLEM_NONE, PROBLEM_INVALID, PROBLEM_NO_GATEWAY, PROBLEM_DENIED };
 
 struct record {
@@ -48,8 +53,8 @@ struct record {
     int next_gateway;
     bool removed;
 
-    bool queued;
-    struct record *queue_next;
+    bool changed, queued; /* in the lists of what shall serve, and of whose verdict is due */
+    struct record *changed_next, *queue_next;
 
     uint64_t said;        /* digest of the last verdict; 0: none yet */
     uint64_t *said_count; /* where that is counted */
@@ -66,6 +71,8 @@ struct compile {
     struct gateway gateways[COMPILE_GATEWAYS_MAX];
     char *gateway_names; /* "default, edge" */
     struct map records;
+    struct record *changed, **changed_end;
+    size_t changed_count;
     struct record *queue, **queue_end;
     bool synced;
     struct compile_counts counts;
@@ -86,6 +93,7 @@ struct compile *compile_new(const char *const *names, unsigned count,
     if (!compile)
         return NULL;
     compile->handler = *handler;
+    compile->changed_end = &compile->changed;
     compile->queue_end = &compile->queue;
     map_init(&compile->records);
     buffer_init(&compile->scratch, ROUTE_SOURCE_MAX);
@@ -144,36 +152,50 @@ void compile_free(struct compile *compile)
     free(compile);
 }
 
+/* "namespace/name" into label, of namespace_name.len + name.len + 2 bytes. */
+static struct str write_label(struct str namespace_name, struct str name, char *label)
+{
+    char *at = label;
+
+    if (namespace_name.len)
+        at = mempcpy(at, namespace_name.ptr, namespace_name.len);
+    *at++ = '/';
+    if (name.len)
+        at = mempcpy(at, name.ptr, name.len);
+    *at = '\0';
+    return str_make(label, (size_t)(at - label));
+}
+
 static struct record *find_record(const struct compile *compile, struct str namespace_name,
                                   struct str name)
 {
     char label[TABLE_KEY_MAX + 1];
-    int length =
-        snprintf(label, sizeof(label), STR_FMT "/" STR_FMT, STR_ARG(namespace_name), STR_ARG(name));
     struct map_node *node = NULL;
 
-    if (length > 0 && (size_t)length < sizeof(label))
-        node = map_find(&compile->records, str_make(label, (size_t)length));
+    if (namespace_name.len + name.len + 2 <= sizeof(label))
+        node = map_find(&compile->records, write_label(namespace_name, name, label));
     return node ? MAP_ELEMENT(node, struct record, node) : NULL;
 }
 
 static struct record *add_record(struct compile *compile, const struct source_route *route)
 {
     struct record *record = calloc(1, sizeof(*record));
+    struct str label;
 
     if (!record)
         return NULL;
-    if (asprintf(&record->label, STR_FMT "/" STR_FMT, STR_ARG(route->namespace_name),
-                 STR_ARG(route->name)) < 0) {
+    record->label = malloc(route->namespace_name.len + route->name.len + 2);
+    if (!record->label) {
         free(record);
         return NULL;
     }
+    label = write_label(route->namespace_name, route->name, record->label);
     record->namespace_name = str_make(record->label, route->namespace_name.len);
     record->name = str_make(record->label + route->namespace_name.len + 1, route->name.len);
     record->gateway = record->next_gateway = -1;
     record->generation = -1;
     record->memory.generation = -1;
-    if (map_insert(&compile->records, &record->node, str_from(record->label)) < 0) {
+    if (map_insert(&compile->records, &record->node, label) < 0) {
         free(record->label);
         free(record);
         return NULL;
@@ -189,6 +211,19 @@ static void enqueue(struct compile *compile, struct record *record)
     record->queue_next = NULL;
     *compile->queue_end = record;
     compile->queue_end = &record->queue_next;
+}
+
+/* Its next is to serve. */
+static void enqueue_changed(struct compile *compile, struct record *record)
+{
+    enqueue(compile, record);
+    if (record->changed)
+        return;
+    record->changed = true;
+    record->changed_next = NULL;
+    *compile->changed_end = record;
+    compile->changed_end = &record->changed_next;
+    compile->changed_count++;
 }
 
 static void enqueue_touched(void *context, const struct route *touched)
@@ -495,7 +530,7 @@ static int tell_entries(struct compile *compile, const struct record *record)
     return 0;
 }
 
-/* The queued changes of one gateway's table, as one batch. */
+/* What has changed of one gateway's table, as one batch. */
 static int change_table(struct compile *compile, int gateway, struct route_change *changes)
 {
     struct gateway *its = &compile->gateways[gateway];
@@ -503,7 +538,7 @@ static int change_table(struct compile *compile, int gateway, struct route_chang
     size_t count = 0;
     int error;
 
-    for (const struct record *record = compile->queue; record; record = record->queue_next) {
+    for (const struct record *record = compile->changed; record; record = record->changed_next) {
         struct route_change change = {
             .before = record->gateway == gateway ? record->serving : NULL,
             .after = record->next_gateway == gateway ? record->next : NULL,
@@ -522,19 +557,20 @@ static int change_table(struct compile *compile, int gateway, struct route_chang
     return 0;
 }
 
-/* Makes next what serves; queues the Routes whose verdict that may change. */
+/* Makes next what serves; queues the Routes whose verdict that may change. Before the first list is
+ * complete they are all queued. */
 static void advance(struct compile *compile, struct record *record)
 {
     struct route *before = record->serving;
 
     if (record->next == before)
         return;
-    if (before)
+    if (before && compile->synced)
         verdict_each_touched(compile->gateways[record->gateway].table, before, enqueue_touched,
                              compile);
     record->serving = record->next;
     record->gateway = record->next_gateway;
-    if (record->serving)
+    if (record->serving && compile->synced)
         verdict_each_touched(compile->gateways[record->gateway].table, record->serving,
                              enqueue_touched, compile);
     route_unref(before);
@@ -552,38 +588,56 @@ static void finish(struct compile *compile, struct record *record)
     free_record(compile, record);
 }
 
-static int flush(struct compile *compile)
+/* Everything but the verdicts. */
+static int absorb(struct compile *compile)
 {
-    struct route_change *changes = NULL;
-    size_t count = 0;
+    struct route_change *changes;
     int error = 0;
 
-    for (const struct record *record = compile->queue; record; record = record->queue_next)
-        count++;
-    if (!count)
+    if (!compile->changed)
         return 0;
-    changes = calloc(count, sizeof(*changes));
+    changes = calloc(compile->changed_count, sizeof(*changes));
     if (!changes)
         return -ENOMEM;
-    for (struct record *record = compile->queue; record && !error; record = record->queue_next)
+    for (struct record *record = compile->changed; record && !error; record = record->changed_next)
         error = tell_entries(compile, record);
     for (unsigned i = 0; i < compile->gateway_count && !error; i++)
         error = change_table(compile, (int)i, changes);
     free(changes);
     if (error)
         return error;
-    /* Touched Routes join the end of the queue; they have nothing to advance. */
-    for (struct record *record = compile->queue; record; record = record->queue_next)
+    for (struct record *record = compile->changed; record; record = record->changed_next) {
         advance(compile, record);
-    while (compile->queue) {
+        record->changed = false;
+    }
+    compile->changed = NULL;
+    compile->changed_end = &compile->changed;
+    compile->changed_count = 0;
+    return 0;
+}
+
+static int flush(struct compile *compile)
+{
+    int error = absorb(compile);
+
+    while (compile->queue && !error) {
         struct record *record = compile->queue;
 
         compile->queue = record->queue_next;
         record->queued = false;
         finish(compile, record);
     }
-    compile->queue_end = &compile->queue;
-    return 0;
+    if (!compile->queue)
+        compile->queue_end = &compile->queue;
+    return error;
+}
+
+/* After something was queued. */
+static int proceed(struct compile *compile)
+{
+    if (compile->synced)
+        return flush(compile);
+    return compile->changed_count < CHANGED_MAX ? 0 : absorb(compile);
 }
 
 /* ---- what the source says ---- */
@@ -639,8 +693,8 @@ int compile_upsert(struct compile *compile, const struct source_route *route)
         error = settle(compile, record);
     if (error)
         return error;
-    enqueue(compile, record);
-    return compile->synced ? flush(compile) : 0;
+    enqueue_changed(compile, record);
+    return proceed(compile);
 }
 
 int compile_remove(struct compile *compile, struct str namespace_name, struct str name)
@@ -653,14 +707,16 @@ int compile_remove(struct compile *compile, struct str namespace_name, struct st
     set_newest(record, NULL);
     record->removed = true;
     record->generation = -1;
-    enqueue(compile, record);
-    return compile->synced ? flush(compile) : 0;
+    enqueue_changed(compile, record);
+    return proceed(compile);
 }
 
 int compile_synced(struct compile *compile)
 {
+    int error = flush(compile);
+
     compile->synced = true;
-    return flush(compile);
+    return error;
 }
 
 int compile_recover(struct compile *compile)
@@ -676,9 +732,9 @@ int compile_recover(struct compile *compile)
         if (error)
             return error;
         if (record->next != next)
-            enqueue(compile, record);
+            enqueue_changed(compile, record);
     }
-    return compile->synced ? flush(compile) : 0;
+    return proceed(compile);
 }
 
 int compile_set_policy(struct compile *compile, struct policy *policy)
@@ -695,9 +751,9 @@ int compile_set_policy(struct compile *compile, struct policy *policy)
         if (error)
             return error;
         if (record->next != next || record->problem_text != text)
-            enqueue(compile, record);
+            enqueue_changed(compile, record);
     }
-    return compile->synced ? flush(compile) : 0;
+    return proceed(compile);
 }
 
 struct compile_counts compile_count(const struct compile *compile)

@@ -4,8 +4,9 @@
  * Route (Accepted), Table.
  *
  * Incremental: a change costs that Route and those that share a match with it. Until the first
- * compile_synced nothing comes out (an incomplete list would give wrong verdicts); then everything
- * known, and from then on each change at once.
+ * compile_synced no verdict comes out (an incomplete list would give wrong ones), though entries
+ * may (they depend on their own Route only); then everything known, and from then on each change at
+ * once.
  */
 #ifndef CONTROLLER_COMPILE_COMPILE_H
 #define CONTROLLER_COMPILE_COMPILE_H
