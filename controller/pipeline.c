@@ -112,7 +112,7 @@ static void on_upsert(void *context, const struct source_route *route)
     struct pipeline *pipeline = context;
 
     must(compile_upsert(pipeline->compile, route));
-    if (route->status) {
+    if (route->status && pipeline->known) { /* before, there is nothing to compare it with */
         struct compile_memory memory = compile_memory_read(route->status);
 
         programmed_stored(pipeline->programmed, route->namespace_name, route->name, &memory,

@@ -19,12 +19,13 @@ struct item {
 
 void kube_cache_init(struct kube_cache *cache)
 {
+    *cache = (struct kube_cache){0};
     map_init(&cache->items);
-    cache->list = 0;
 }
 
 static void item_free(struct kube_cache *cache, struct item *item)
 {
+    cache->listed -= item->list == cache->list;
     map_remove(&cache->items, &item->node);
     free(item);
 }
@@ -43,6 +44,7 @@ void kube_cache_done(struct kube_cache *cache)
 void kube_cache_begin_list(struct kube_cache *cache)
 {
     cache->list++;
+    cache->listed = 0;
 }
 
 static struct item *item_new(struct kube_cache *cache, struct str key)
@@ -69,6 +71,7 @@ int kube_cache_see(struct kube_cache *cache, const struct kube_object *object)
 
     if (!item)
         return -ENOMEM;
+    cache->listed += item->list != cache->list;
     item->list = cache->list;
     if (str_equal(str_from(item->version), version))
         return 0;
@@ -94,7 +97,7 @@ void kube_cache_sweep(struct kube_cache *cache,
                       void *context)
 {
     struct map_node *node = map_next(&cache->items, NULL), *next;
-    bool goes_on = true;
+    bool goes_on = cache->listed < cache->items.count;
 
     for (; node && goes_on; node = next) {
         struct item *item = MAP_ELEMENT(node, struct item, node);

@@ -14,6 +14,7 @@
 struct kube_cache {
     struct map items;
     uint64_t list; /* the number of the list under way, or of the last one */
+    size_t listed; /* the items that it has seen */
 };
 
 void kube_cache_init(struct kube_cache *cache);

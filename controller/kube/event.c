@@ -61,17 +61,19 @@ int kube_object_read(yyjson_val *value, struct kube_object *ret_object)
 
 struct str kube_key(struct str namespace_name, struct str name, char out[KUBE_KEY_MAX])
 {
-    size_t length = 0;
+    size_t length;
 
     if (namespace_name.len > KUBE_NAMESPACE_MAX)
         namespace_name.len = KUBE_NAMESPACE_MAX;
     if (name.len > KUBE_NAME_MAX)
         name.len = KUBE_NAME_MAX;
-    for (size_t i = 0; i < namespace_name.len; i++)
-        out[length++] = namespace_name.ptr[i];
+    if (namespace_name.len)
+        memcpy(out, namespace_name.ptr, namespace_name.len);
+    length = namespace_name.len;
     out[length++] = '/';
-    for (size_t i = 0; i < name.len; i++)
-        out[length++] = name.ptr[i];
+    if (name.len)
+        memcpy(out + length, name.ptr, name.len);
+    length += name.len;
     return str_make(out, length);
 }
 

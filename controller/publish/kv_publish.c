@@ -250,7 +250,7 @@ int kv_publish_set(struct kv_publish *publish, unsigned gateway, struct str key,
         kv_writer_tell(publish, table, entry);
         uv_async_send(&publish->async);
     }
-    if (changed > 0)
+    if (changed > 0 && table->begun) /* else the writer is woken when it is */
         pthread_cond_signal(&publish->wake);
     pthread_mutex_unlock(&publish->lock);
     return changed < 0 ? changed : 0;
