@@ -33,7 +33,7 @@
 enum {
     LINE_MAX_BYTES = 8 * 1024 * 1024, /* etcd stops at 1.5 MB, the API server at 3 MB */
     VERSION_SIZE = 129,
-    PAGE_ITEMS = 500,
+    PAGE_ITEMS = 2000, /* of 500, a list takes the API server half as long again */
     PAGE_TIMEOUT_MS = 60 * 1000,
     WATCH_LEAST_S = 300, /* a watch lasts this to twice this, so that reconnects spread */
     WATCH_SLACK_MS = 30 * 1000,
@@ -438,7 +438,7 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     return 0;
 }
 
-static int read_page(struct kube_watch *watch, yyjson_val *root)
+static int read_items(struct kube_watch *watch, yyjson_val *root)
 {
     yyjson_arr_iter iter;
     yyjson_val *value;
@@ -454,7 +454,22 @@ static int read_page(struct kube_watch *watch, yyjson_val *root)
         watch->counters.events++;
         on_upsert(watch, &object);
     }
-    return is_open(watch) ? read_page_head(watch, root) : 0;
+    return 0;
+}
+
+static void start_page(struct kube_watch *watch);
+
+/* The server makes the next page while we read this one. */
+static int read_page(struct kube_watch *watch, yyjson_val *root)
+{
+    int error = read_page_head(watch, root);
+
+    if (error)
+        return error;
+    watch->refusals = 0;
+    if (watch->page_token)
+        start_page(watch);
+    return read_items(watch, root);
 }
 
 static void on_page(struct kube_watch *watch, struct str body)
@@ -470,9 +485,9 @@ static void on_page(struct kube_watch *watch, struct str body)
         fail_with(watch, error, error == -ENOMEM ? "out of memory" : "a list that makes no sense");
         return;
     }
-    watch->refusals = 0;
-    if (!watch->page_token)
-        complete_list(watch);
+    if (watch->page_token)
+        return;
+    complete_list(watch);
     if (is_open(watch))
         start(watch);
 }

@@ -305,11 +305,11 @@ static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
     static const struct script_step steps[] = {
         {LIST, "422 Unprocessable Entity", NULL,
          "{\"kind\":\"Status\",\"code\":422,\"reason\":\"Invalid\"}", SCRIPT_ENDS},
-        {"GET " PATH "?limit=500 HTTP", "200 OK", NULL,
+        {"GET " PATH "?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") "," OBJECT("b", "2") "]}",
          SCRIPT_ENDS},
-        {"GET " PATH "?limit=500&continue=abc HTTP", "200 OK", NULL,
+        {"GET " PATH "?limit=2000&continue=abc HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\"},\"items\":[" OBJECT("c", "3") "]}",
          SCRIPT_ENDS},
         {"&resourceVersion=50", "200 OK", NULL, EVENT("DELETED", "c", "51"), SCRIPT_STAYS},
@@ -327,12 +327,12 @@ static void test_pages_that_expire_are_begun_again(void **state)
 {
     static const struct script_step steps[] = {
         {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
-        {"?limit=500 HTTP", "200 OK", NULL,
+        {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") "]}",
          SCRIPT_ENDS},
         {"&continue=abc", "410 Gone", NULL, "", SCRIPT_ENDS},
-        {"?limit=500 HTTP", "200 OK", NULL,
+        {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"60\"},\"items\":[" OBJECT("b", "55") "]}",
          SCRIPT_ENDS},
         {"&resourceVersion=60", "200 OK", NULL, "", SCRIPT_STAYS},
@@ -350,7 +350,7 @@ static void test_pages_go_on_where_the_server_was_too_busy(void **state)
 {
     static const struct script_step steps[] = {
         {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
-        {"?limit=500 HTTP", "200 OK", NULL,
+        {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") "]}",
          SCRIPT_ENDS},
@@ -372,6 +372,28 @@ static void test_pages_go_on_where_the_server_was_too_busy(void **state)
     assert_true(f.script.times_ms[3] - f.script.times_ms[2] >= 900);
     kube_watch_count(f.watch, &counters);
     assert_int_equal(counters.lists, 2); /* one that was refused, and one */
+    stop(&f);
+}
+
+static void test_a_page_that_makes_no_sense_is_not_gone_on_from(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        {"?limit=2000 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
+             "a", "1") ",{}]}",
+         SCRIPT_ENDS},
+        {"?limit=2000 HTTP", "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"60\"},\"items\":[" OBJECT("b", "55") "]}",
+         SCRIPT_ENDS},
+        {"&resourceVersion=60", "200 OK", NULL, "", SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, 4);
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
     stop(&f);
 }
 
@@ -635,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_a_server_that_streams_no_lists_is_listed_in_pages),
         cmocka_unit_test(test_pages_that_expire_are_begun_again),
         cmocka_unit_test(test_pages_go_on_where_the_server_was_too_busy),
+        cmocka_unit_test(test_a_page_that_makes_no_sense_is_not_gone_on_from),
         cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
         cmocka_unit_test(test_an_object_too_large_is_skipped_and_the_watch_goes_on),
         cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
