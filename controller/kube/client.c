@@ -1,13 +1,13 @@
 /*
  * client: libcurl's multi interface driven by libuv. libcurl tells which sockets to watch (one
- * uv_poll each) and when to call it (one uv_timer); we tell it what happened.
+ * uv_poll each) and when to call it (one uv_timer, or uv_idle); we tell it what happened.
  *
  * libcurl must not be called from its own callbacks, and whoever uses a response wants to start and
  * cancel requests. So libcurl's callbacks only note (bytes into the request's buffer, the request
  * into the ready list), and dispatch() runs afterwards and calls the users:
  *
- *      uv_poll, uv_timer -> curl_multi_socket_action -> on_body: incoming, ready
- *                        -> dispatch -> data(), done()
+ *      uv_poll, uv_timer, uv_idle -> curl_multi_socket_action -> on_body: incoming, ready
+ *                                 -> dispatch -> data(), done()
  *
  * While a user runs on behalf of a request, that request is `current`; cancelled then, it is freed
  * only when the user has returned, because it may still be reading what it was lent.
@@ -58,13 +58,23 @@ static void on_poll(uv_poll_t *handle, int status, int events)
     dispatch(client);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void act(struct kube_client *client)
 {
-    struct kube_client *client = timer->data;
     int running;
 
     curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     dispatch(client);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    act(timer->data);
+}
+
+static void on_soon(uv_idle_t *soon)
+{
+    uv_idle_stop(soon);
+    act(soon->data);
 }
 
 static struct socket_poll *poll_new(struct kube_client *client, curl_socket_t fd)
@@ -106,14 +116,18 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *context,
     return uv_poll_start(&poll->poll, events, on_poll) ? -1 : 0;
 }
 
+/* While a stream has more to give, libcurl asks for 0 ms again and again; before libuv 1.45 a timer
+ * would then run on and on in one turn of the loop, in which nothing else happens. */
 static int on_curl_timer(CURLM *multi, long timeout_ms, void *context)
 {
     struct kube_client *client = context;
 
     (void)multi;
-    if (timeout_ms < 0)
-        uv_timer_stop(&client->timer);
-    else
+    uv_timer_stop(&client->timer);
+    uv_idle_stop(&client->soon);
+    if (timeout_ms == 0)
+        uv_idle_start(&client->soon, on_soon);
+    else if (timeout_ms > 0)
         uv_timer_start(&client->timer, on_timer, (uint64_t)timeout_ms, 0);
     return 0;
 }
@@ -330,13 +344,20 @@ static void on_timer_closed(uv_handle_t *handle)
     free(client);
 }
 
+static void on_soon_closed(uv_handle_t *handle)
+{
+    struct kube_client *client = handle->data;
+
+    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+}
+
 static void client_close(struct kube_client *client)
 {
     assert(!client->requests);
     kube_plugin_free(client->plugin);
     curl_multi_cleanup(client->multi); /* closes the sockets, and their polls with them */
     curl_global_cleanup();
-    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&client->soon, on_soon_closed);
 }
 
 static void dispatch(struct kube_client *client)
@@ -424,7 +445,8 @@ int kube_client_new(uv_loop_t *loop, const struct kube_config *config,
         free(client);
         return error;
     }
-    client->timer.data = client;
+    uv_idle_init(loop, &client->soon);
+    client->timer.data = client->soon.data = client;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     client->multi = curl_multi_init();
     if (!client->multi) {

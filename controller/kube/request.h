@@ -17,6 +17,7 @@ struct kube_client {
     const struct kube_config *config;
     CURLM *multi;
     uv_timer_t timer;
+    uv_idle_t soon;                /* instead of a timer of 0 */
     struct kube_request *requests; /* all, newest first */
     struct kube_request *ready;    /* those with bytes to deliver */
     struct kube_request *current;  /* on whose behalf a user runs */
