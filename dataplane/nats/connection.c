@@ -25,6 +25,7 @@ enum {
     CONTROL_ROOM = 128 * 1024, /* beyond pending_bytes_max, for CONNECT, SUB, PING and PONG */
     MESSAGE_SLACK = 64 * 1024, /* by which a cluster's other server may let messages be larger */
     PINGS_MAX = 2,             /* unanswered; then the connection is dead */
+    LOOKUPS_MAX = 15,          /* times connect_timeout_ms for a name; dead name servers cost 5 s */
     SUBJECT_SHOWN_MAX = 4096,
     DETAIL_MAX = 1024,
 };
@@ -273,11 +274,28 @@ static size_t on_data(void *context, struct str bytes, size_t *ret_need)
 
 /* ---- time ---- */
 
+/* A lookup cannot be ended, and another would only wait behind it: it gets more time, and the limit
+ * counts from its end. */
+static bool looks_up(struct connection *connection)
+{
+    if (!link_is_resolving(connection->link)) {
+        bool was = connection->lookups > 0;
+
+        connection->lookups = 0;
+        return was;
+    }
+    return ++connection->lookups < LOOKUPS_MAX;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct connection *connection = timer->data;
 
-    if (connection->state == CONNECTION_GREETING && !link_is_secure(connection->link)) {
+    if (connection->state != CONNECTION_READY && looks_up(connection)) {
+        uv_timer_start(timer, on_timer, connection->options->connect_timeout_ms, 0);
+    } else if (link_is_resolving(connection->link)) {
+        fail(connection, "its name is not found in time");
+    } else if (connection->state == CONNECTION_GREETING && !link_is_secure(connection->link)) {
         fail(connection, "no INFO in time; a server may want TLS first");
     } else if (connection->state != CONNECTION_READY) {
         fail(connection, "no connection in time");

@@ -24,8 +24,9 @@ struct connection_options {
     bool tls_always; /* also where neither URL nor server ask for it */
     bool tls_first;  /* before INFO, as a server with handshake_first wants it */
     struct str inbox_prefix;
-    size_t pending_bytes_max; /* besides CONNECT, SUB, PING and PONG */
-    uint32_t connect_timeout_ms, ping_interval_ms;
+    size_t pending_bytes_max;    /* besides CONNECT, SUB, PING and PONG */
+    uint32_t connect_timeout_ms; /* from when the host's address is known */
+    uint32_t ping_interval_ms;
 };
 
 /* Any of them may call connection_close; none is called after that. */
@@ -62,6 +63,7 @@ struct connection {
     size_t message_max;
     bool lame_duck;         /* it said that it is about to shut down */
     unsigned pings;         /* unanswered */
+    unsigned lookups;       /* times that the name was waited for */
     char server_error[512]; /* what -ERR said last */
     const struct connection_options *options;
     const struct connection_handler *handler;

@@ -432,6 +432,11 @@ const char *link_secure(struct link *link, const struct tls_options *options, co
     return result ? uv_strerror(result) : NULL;
 }
 
+bool link_is_resolving(const struct link *link)
+{
+    return link->resolving;
+}
+
 bool link_is_secure(const struct link *link)
 {
     return link->tls != NULL;

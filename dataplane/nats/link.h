@@ -41,6 +41,8 @@ void link_close(struct link *link, void (*closed)(void *context), void *context)
  * until link_close.
  */
 const char *link_secure(struct link *link, const struct tls_options *options, const char *name);
+/* The address of the host is being looked up. */
+bool link_is_resolving(const struct link *link);
 bool link_is_secure(const struct link *link);
 
 /* Bytes to send: append, and call link_flush before the loop waits. */
