@@ -334,7 +334,7 @@ struct connection *connection_open(uv_loop_t *loop, const struct connection_opti
     connection->server = *server;
     connection->options = options;
     connection->handler = handler;
-    connection->message_max = MESSAGE_SLACK;
+    connection->message_max = options->message_least + MESSAGE_SLACK;
     connection->holds = 2;
     connection->timer.data = connection;
     uv_timer_init(loop, &connection->timer);

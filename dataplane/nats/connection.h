@@ -25,6 +25,7 @@ struct connection_options {
     bool tls_first;  /* before INFO, as a server with handshake_first wants it */
     struct str inbox_prefix;
     size_t pending_bytes_max;    /* besides CONNECT, SUB, PING and PONG */
+    size_t message_least;        /* taken in, even where the server's max_payload is less */
     uint32_t connect_timeout_ms; /* from when the host's address is known */
     uint32_t ping_interval_ms;
 };

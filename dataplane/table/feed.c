@@ -27,6 +27,7 @@ enum {
     CONNECT_TIMEOUT_MS = 2000,
     PING_INTERVAL_MS = 5000,
     PENDING_BYTES_MAX = 4 * 1024 * 1024, /* an ack has many rejections, a question few bytes */
+    MESSAGE_LEAST = 64 * 1024 * 1024,    /* no server takes more, so none stores more */
     INBOX_MAX = 192,
 };
 
@@ -125,6 +126,7 @@ static void set_options(struct feed *feed, const struct feed_options *options)
         .tls_first = options->tls_first,
         .inbox_prefix = str_from(feed->answers),
         .pending_bytes_max = PENDING_BYTES_MAX,
+        .message_least = MESSAGE_LEAST,
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .ping_interval_ms = PING_INTERVAL_MS,
     };
@@ -138,9 +140,11 @@ static void set_options(struct feed *feed, const struct feed_options *options)
     };
 }
 
-static void on_nothing(uv_timer_t *timer)
+/* The wait is over. libuv before 1.45 runs timers that are due before it polls, and would then wait
+ * for the next event. */
+static void on_time(uv_timer_t *timer)
 {
-    (void)timer; /* the wait is over */
+    uv_stop(timer->loop);
 }
 
 static void on_wake(uv_async_t *wake)
@@ -250,6 +254,9 @@ int feed_ask(struct feed *feed, struct str subject, struct str data, uint32_t *r
 {
     char digits[STR_DECIMAL_MAX];
 
+    /* Else the server would hang up. */
+    if (data.len > feed->connection->max_payload)
+        return -EMSGSIZE;
     *ret_id = ++feed->last_id;
     return proto_write_publish(link_out(feed->connection->link), subject, str_from(feed->answers),
                                str_decimal(*ret_id, digits), (struct str){0}, data);
@@ -274,7 +281,7 @@ void feed_wait(struct feed *feed, uint64_t deadline_ms)
     if (feed->connection != connection)
         return; /* gone, and told so */
     uv_update_time(&feed->loop);
-    uv_timer_start(&feed->timer, on_nothing, deadline_ms > now_ms ? deadline_ms - now_ms : 0, 0);
+    uv_timer_start(&feed->timer, on_time, deadline_ms > now_ms ? deadline_ms - now_ms : 0, 0);
     uv_run(&feed->loop, UV_RUN_ONCE);
 }
 

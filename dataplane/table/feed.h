@@ -55,7 +55,7 @@ void feed_disconnect(struct feed *feed);
 /* Subscribes a new inbox, in place of the last one, and writes its subject. */
 int feed_follow(struct feed *feed, char *ret_subject, size_t size);
 void feed_unfollow(struct feed *feed);
-/* Publishes a question; its answer comes with the id. */
+/* Publishes a question; its answer comes with the id. -EMSGSIZE: the server does not take it. */
 int feed_ask(struct feed *feed, struct str subject, struct str data, uint32_t *ret_id);
 int feed_publish(struct feed *feed, struct str subject);
 

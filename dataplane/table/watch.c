@@ -47,6 +47,7 @@ enum {
     HEAD_INTERVAL_MS = 5000,
     BACKOFF_LEAST_MS = 250,
     BACKOFF_MOST_MS = 2000,
+    UNANSWERED_MAX = 5, /* then the next server's turn has come */
     WAIT_MOST_MS = 1000,
     READY_WITHOUT_ACK_MS = 2000,
     GOODBYE_MS = 500,
@@ -69,6 +70,7 @@ struct watch {
     /* of the thread */
     enum reading reading;
     uint64_t retry_ms, backoff_ms;
+    unsigned unanswered; /* times that JetStream could not be asked on this connection */
     uint64_t heard_ms, asked_ms, head_ms; /* last message; creation asked; head to be asked */
     uint32_t create_ask, head_ask, end_ask;
     uint64_t sequence, consumer_sequence; /* of the last message of this consumer */
@@ -153,12 +155,22 @@ static void go_away(struct watch *watch, const char *reason)
     watch->retry_ms = feed_now_ms() + next_backoff_ms(watch);
 }
 
+/* This server may be cut off from JetStream, or have none: another may not. */
+static void miss_jetstream(struct watch *watch, const char *reason)
+{
+    if (++watch->unanswered < UNANSWERED_MAX)
+        pause_on(watch, reason);
+    else
+        go_away(watch, reason);
+}
+
 static void on_changed(void *context, const char *why)
 {
     struct watch *watch = context;
     const char *reason = watch->reading == CONNECTING ? cannot_connect : connection_lost;
 
     if (!why) {
+        watch->unanswered = 0;
         pause_for(watch, 0);
         return;
     }
@@ -197,6 +209,7 @@ static void begin_replay(struct watch *watch)
     if (watch->reading != ASKED)
         return;
     watch->reading = REPLAYING;
+    watch->unanswered = 0;
     watch->heard_ms = feed_now_ms();
     watch->head_ms = watch->heard_ms + HEAD_INTERVAL_MS;
     set_reason(watch, "reading the table");
@@ -404,7 +417,7 @@ static void on_created(struct watch *watch, const struct proto_operation *messag
     if (result == -ENOENT)
         pause_on(watch, "the table's bucket does not exist yet: a controller creates it");
     else if (result)
-        pause_on(watch, "JetStream is not available");
+        miss_jetstream(watch, "JetStream is not available");
     else
         begin_replay(watch);
     if (!result && pending == 0 && watch->consumer_sequence == 0)
@@ -502,15 +515,22 @@ static void publish_what_is_new(struct watch *watch)
 
 /* ---- acks and readiness ---- */
 
+/* Names fewer of the rejected where the server does not take all. */
 static uint32_t send_ack(struct watch *watch)
 {
+    struct table_ack *ack = &watch->ack.value;
     uint32_t id;
+    int result;
 
-    buffer_clear(&watch->text, SIZE_MAX);
-    if (table_ack_write(&watch->ack.value, &watch->text) ||
-        feed_ask(watch->feed, str_from(watch->names.ack_subject), buffer_view(&watch->text), &id))
-        return 0;
-    return id;
+    for (;; ack->rejected_count /= 2) {
+        buffer_clear(&watch->text, SIZE_MAX);
+        result = table_ack_write(ack, &watch->text);
+        if (!result)
+            result = feed_ask(watch->feed, str_from(watch->names.ack_subject),
+                              buffer_view(&watch->text), &id);
+        if (result != -EMSGSIZE || ack->rejected_count == 0)
+            return result ? 0 : id;
+    }
 }
 
 static void tell_applied(struct watch *watch)
@@ -548,7 +568,7 @@ static void act_on_time(struct watch *watch)
     if (watch->reading == PAUSED && now_ms >= watch->retry_ms)
         ask_consumer(watch);
     if (watch->reading == ASKED && now_ms >= watch->asked_ms + ASK_MS)
-        pause_on(watch, "JetStream does not answer");
+        miss_jetstream(watch, "JetStream does not answer");
     if ((watch->reading == REPLAYING || watch->reading == LIVE) &&
         now_ms > watch->heard_ms + SILENCE_MS)
         pause_on(watch, "no heartbeat of the table's stream: reading it anew");

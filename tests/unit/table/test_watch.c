@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "lib/wire/table_codec.h"
+#include "tests/unit/nats/certificates.h"
 #include "tests/unit/nats/server.h"
 
 enum { LOOPS = 2, WAIT_MS = 15000 };
@@ -216,12 +217,8 @@ static void put_route(struct fixture *fixture, int number, int generation)
     put(fixture, key, route_value(number, generation, "\"gateway\":\"test\","));
 }
 
-static void start_gateway_as(struct fixture *fixture, const char *inbox_prefix)
+static void start_gateway_with(struct fixture *fixture, const struct watch_options *options)
 {
-    const struct watch_options options = {.servers = fixture->server.url,
-                                          .inbox_prefix = inbox_prefix,
-                                          .gateway = "test",
-                                          .pod = "pod-1"};
     char error[128];
 
     fixture->swap = swap_new(LOOPS);
@@ -234,10 +231,17 @@ static void start_gateway_as(struct fixture *fixture, const char *inbox_prefix)
         pthread_mutex_init(&loop->lock, NULL);
         pthread_cond_init(&loop->wake, NULL);
     }
-    assert_int_equal(watch_start(&options, fixture->swap, &fixture->watch, error, sizeof(error)),
-                     0);
+    assert_int_equal(watch_start(options, fixture->swap, &fixture->watch, error, sizeof(error)), 0);
     for (unsigned i = 0; i < LOOPS; i++)
         pthread_create(&fixture->loops[i].thread, NULL, loop_run, &fixture->loops[i]);
+}
+
+static void start_gateway_as(struct fixture *fixture, const char *inbox_prefix)
+{
+    start_gateway_with(fixture, &(struct watch_options){.servers = fixture->server.url,
+                                                        .inbox_prefix = inbox_prefix,
+                                                        .gateway = "test",
+                                                        .pod = "pod-1"});
 }
 
 static void start_gateway(struct fixture *fixture)
@@ -736,6 +740,169 @@ static void a_user_with_few_rights_is_enough(void **state)
     tear_down(fixture);
 }
 
+/* Its acks name fewer of the rejected then; and the server does not hang up on it. */
+static void a_server_that_takes_little_gets_acks_that_fit(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    static struct table_ack ack;
+    char key[128];
+
+    (void)state;
+    assert_non_null(fixture);
+    test_server_start(&fixture->server,
+                      "jetstream: { store_dir: $TEST_DIRECTORY }\nmax_payload: 2048\n");
+    connect_pen(fixture);
+    add_bucket(fixture);
+    add_ack_bucket(fixture);
+    for (int i = 0; i < 32; i++) {
+        snprintf(key, sizeof(key), "route.ns.a-name-of-some-length-%d", i);
+        put(fixture, key, "{\"format\":99}");
+    }
+    put_route(fixture, 1, 1);
+    put_head(fixture, "life-1", true);
+    start_gateway(fixture);
+    WAIT_FOR(serve(fixture, 1));
+    WAIT_FOR(acked(fixture, "life-1"));
+    assert_true(last_ack(fixture, &ack));
+    assert_int_equal(ack.rejected_total, 32);
+    assert_true(ack.rejected_count > 0 && ack.rejected_count < 32);
+    assert_true(metric(fixture, "metropolis_table_replays_total") == 1);
+    stop_gateway(fixture);
+    tear_down(fixture);
+}
+
+/* A server delivers what is stored, however little it takes itself. */
+static void entries_larger_than_what_the_server_takes_are_read(void **state)
+{
+    enum { LARGE = 200 * 1024 };
+    struct fixture *fixture = set_up();
+    static const char start[] = "{\"format\":99,\"uid\":\"u\"}";
+    char *value = malloc(LARGE + 1);
+
+    (void)state;
+    assert_non_null(value);
+    memset(value, ' ', LARGE);
+    value[LARGE] = '\0';
+    memcpy(value, start, strlen(start));
+    add_bucket(fixture);
+    put(fixture, "route.ns.large", value);
+    put_route(fixture, 1, 1);
+    put_head(fixture, "life-1", true);
+    disconnect_pen(fixture);
+    test_server_signal(&fixture->server, SIGTERM);
+    assert_int_equal(waitid(P_PID, (id_t)fixture->server.pid, &(siginfo_t){0}, WEXITED | WNOWAIT),
+                     0);
+    test_server_kill(&fixture->server);
+    strcat(fixture->server.config, "max_payload: 65536\n");
+    test_server_restart(&fixture->server);
+    connect_pen(fixture);
+    start_gateway(fixture);
+    WAIT_FOR(serve(fixture, 1));
+    WAIT_FOR(metric(fixture, "metropolis_table_rejected_entries") == 1);
+    stop_gateway(fixture);
+    tear_down(fixture);
+    free(value);
+}
+
+/* Before INFO, with a certificate of its own; a stranger's authority is not believed. */
+static void the_table_is_read_over_tls(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    struct certificate authority, stranger, server, client;
+    struct watch_options options = {.inbox_prefix = "_TABLE", .gateway = "test", .pod = "pod-1"};
+    char directory[] = "/tmp/metropolis-test-XXXXXX", config[2048], url[64];
+
+    (void)state;
+    assert_non_null(fixture);
+    assert_non_null(mkdtemp(directory));
+    make_authority(&authority, directory, "authority");
+    make_authority(&stranger, directory, "stranger");
+    make_certificate(&server, directory, "server", &authority, "IP:127.0.0.1");
+    make_certificate(&client, directory, "client", &authority, "DNS:gateway");
+    snprintf(config, sizeof(config),
+             "jetstream: { store_dir: $TEST_DIRECTORY }\nallow_non_tls: true\n"
+             "tls { timeout: 20, cert_file: \"%s\", key_file: \"%s\", ca_file: \"%s\",\n"
+             " verify: true, handshake_first: \"500ms\" }\n",
+             server.cert, server.key, authority.cert);
+    test_server_start(&fixture->server, config);
+    snprintf(url, sizeof(url), "nats://127.0.0.1:%d", fixture->server.port);
+    strcpy(fixture->server.url, url);
+    connect_pen(fixture); /* in the clear */
+    add_bucket(fixture);
+    add_ack_bucket(fixture);
+    put_route(fixture, 1, 1);
+    put_head(fixture, "life-1", true);
+    options.servers = url;
+    options.tls_first = true;
+    options.cert_file = client.cert;
+    options.key_file = client.key;
+    options.ca_file = stranger.cert;
+    start_gateway_with(fixture, &options);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "cannot connect"));
+    stop_gateway(fixture);
+    options.ca_file = authority.cert;
+    start_gateway_with(fixture, &options);
+    WAIT_FOR(serve(fixture, 1));
+    WAIT_FOR(acked(fixture, "life-1"));
+    stop_gateway(fixture);
+    tear_down(fixture);
+    snprintf(config, sizeof(config), "rm -r %s", directory);
+    assert_int_equal(system(config), 0);
+}
+
+/* Its account has no JetStream: who gets to hear that was let in. One of the servers is dead. */
+static void credentials_of_a_file_let_the_table_in(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    struct watch_options options = {.inbox_prefix = "_TABLE", .gateway = "test", .pod = "pod-1"};
+    FILE *file = fopen(TEST_DATA "/operator.conf", "r");
+    char config[4096] = "", urls[128];
+
+    (void)state;
+    assert_true(fixture && file);
+    config[fread(config, 1, sizeof(config) - 1, file)] = '\0';
+    fclose(file);
+    test_server_start(&fixture->server, config);
+    snprintf(urls, sizeof(urls), "nats://127.0.0.1:1,%s", fixture->server.url);
+    options.servers = urls;
+    start_gateway_with(fixture, &options);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "cannot connect"));
+    stop_gateway(fixture);
+    options.creds_file = TEST_DATA "/gateway.creds";
+    start_gateway_with(fixture, &options);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "JetStream is not available"));
+    stop_gateway(fixture);
+    test_server_stop(&fixture->server);
+    free(fixture);
+}
+
+/* Of several servers, one that has no JetStream is not stayed with. */
+static void a_server_without_jetstream_is_left_for_another(void **state)
+{
+    struct fixture *fixture = set_up();
+    struct test_server other;
+    struct watch_options options = {.inbox_prefix = "_TABLE", .gateway = "test", .pod = "pod-1"};
+    char urls[160];
+
+    (void)state;
+    test_server_start(&other, "");
+    snprintf(urls, sizeof(urls), "%s,%s", fixture->server.url, other.url);
+    options.servers = urls;
+    disconnect_pen(fixture);
+    test_server_kill(&fixture->server);
+    start_gateway_with(fixture, &options);
+    WAIT_FOR(strstr(watch_reason(fixture->watch), "JetStream is not available"));
+    test_server_restart(&fixture->server);
+    connect_pen(fixture);
+    add_bucket(fixture);
+    put_route(fixture, 1, 1);
+    put_head(fixture, "life-1", true);
+    WAIT_FOR(serve(fixture, 1));
+    stop_gateway(fixture);
+    test_server_stop(&other);
+    tear_down(fixture);
+}
+
 static int compare_times(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -806,6 +973,11 @@ int main(void)
         cmocka_unit_test(a_stalled_server_is_noticed),
         cmocka_unit_test(stopping_never_hangs),
         cmocka_unit_test(a_user_with_few_rights_is_enough),
+        cmocka_unit_test(a_server_that_takes_little_gets_acks_that_fit),
+        cmocka_unit_test(entries_larger_than_what_the_server_takes_are_read),
+        cmocka_unit_test(the_table_is_read_over_tls),
+        cmocka_unit_test(credentials_of_a_file_let_the_table_in),
+        cmocka_unit_test(a_server_without_jetstream_is_left_for_another),
         cmocka_unit_test(ten_thousand_routes_are_read_and_one_change_is_fast),
     };
     int result = cmocka_run_group_tests(tests, NULL, NULL);
