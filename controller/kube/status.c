@@ -12,11 +12,11 @@
  * What the first list has brought waits in a backlog behind what changed since, so that after an
  * upgrade, which may change every Route's status, users still see at once what they do now.
  *
- * Writes start a moment after they were asked for: Accepted and Programmed of one change mostly
- * become one write, and the table goes first. After a failure the whole queue pauses, and the Route
- * that failed goes to its end. But what is forbidden (403) is so in one namespace, whose Routes
- * must not hold up the others': they go aside, a few are tried now and then, and when one of these
- * passes all are queued again.
+ * What a change leads to first, Accepted, waits a moment among the fresh for Programmed: so both
+ * mostly become one write, at once when the Route is served, and the table goes first. After a
+ * failure the whole queue pauses, and the Route that failed goes to its end. But what is forbidden
+ * (403) is so in one namespace, whose Routes must not hold up the others': they go aside, a few are
+ * tried now and then, and when one of these passes all are queued again.
  */
 #include "controller/kube/status.h"
 
@@ -79,7 +79,7 @@ struct kube_status {
     struct kube_notices *notices;
     uv_timer_t timer; /* runs while the queue waits for its turn */
     struct map entries;
-    struct entry_queue queue, backlog, aside;
+    struct entry_queue queue, fresh, backlog, aside;
     bool synced;
     uint64_t aside_due_ms;
     size_t in_flight;
@@ -107,7 +107,7 @@ static void schedule(struct kube_status *status, uint64_t wait_ms)
 
 static size_t count_waiting(const struct kube_status *status)
 {
-    return status->queue.count + status->backlog.count + status->aside.count;
+    return status->queue.count + status->fresh.count + status->backlog.count + status->aside.count;
 }
 
 static void enqueue_in(struct entry_queue *queue, struct entry *entry)
@@ -146,6 +146,24 @@ static void dequeue(struct entry *entry)
         queue->last = entry->previous;
     queue->count--;
     entry->state = ENTRY_SETTLED;
+}
+
+/* In ms, as uv_now has it. */
+static uint64_t fresh_until(const struct entry *entry)
+{
+    return entry->wanted_ns / 1000000 + GATHER_MS;
+}
+
+/* They do not wait while the backlog would use the time. */
+static void take_fresh(struct kube_status *status, uint64_t now_ms)
+{
+    struct entry *entry;
+
+    while ((entry = status->fresh.first) &&
+           (status->backlog.first || fresh_until(entry) <= now_ms)) {
+        dequeue(entry);
+        enqueue(entry);
+    }
 }
 
 /* The first of those aside have their turn. */
@@ -437,6 +455,7 @@ static void on_turn(uv_timer_t *timer)
         try_aside(status, ASIDE_TRIES);
         status->aside_due_ms = now_ms + ASIDE_MS;
     }
+    take_fresh(status, now_ms);
     while (status->in_flight < IN_FLIGHT_MAX) {
         struct entry *entry = status->queue.first ? status->queue.first : status->backlog.first;
 
@@ -455,6 +474,28 @@ static void on_turn(uv_timer_t *timer)
     }
     if (status->aside.first)
         schedule(status, status->aside_due_ms - now_ms);
+    if (status->fresh.first)
+        schedule(status, fresh_until(status->fresh.first) - now_ms);
+}
+
+/* Newly wanted, or wanted anew. last: of what a change leads to. */
+static void queue_up(struct entry *entry, bool last)
+{
+    struct kube_status *status = entry->status;
+
+    if (entry->state == ENTRY_SETTLED) {
+        entry->wanted_ns = uv_hrtime();
+        status->counters.added++;
+        if (last || entry->is_old)
+            enqueue(entry);
+        else
+            enqueue_in(&status->fresh, entry);
+    } else if ((entry->queue == &status->fresh && last) ||
+               (entry->queue == &status->backlog && !entry->is_old)) {
+        dequeue(entry);
+        enqueue(entry);
+    }
+    schedule(status, last ? 0 : GATHER_MS);
 }
 
 static void sink_write(void *context, struct str namespace_name, struct str name, struct str uid,
@@ -482,16 +523,8 @@ static void sink_write(void *context, struct str namespace_name, struct str name
     free(entry->wanted);
     entry->wanted = copy;
     entry->wanted_digest = digest;
-    if (entry->state == ENTRY_SETTLED) {
-        entry->wanted_ns = uv_hrtime();
-        status->counters.added++;
-        enqueue(entry);
-    } else if (entry->state == ENTRY_QUEUED && entry->queue == &status->backlog && !entry->is_old) {
-        dequeue(entry);
-        enqueue(entry);
-    }
-    if (entry->state == ENTRY_QUEUED)
-        schedule(status, GATHER_MS);
+    if (entry->state != ENTRY_WRITING)
+        queue_up(entry, wanted->programmed.status == CONDITION_TRUE);
 }
 
 /* The whole. */

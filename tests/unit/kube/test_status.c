@@ -347,6 +347,27 @@ static void test_what_changes_now_goes_before_what_the_first_list_brought(void *
     stop(&f);
 }
 
+static void test_what_is_served_is_written_before_what_may_soon_be(void **state)
+{
+    static const struct script_step answers = {"PATCH", "200 OK", NULL, "{}", SCRIPT_ENDS};
+    struct route_status status = wanted("Accepted", 1);
+    struct script_step steps[12];
+    struct fixture f;
+
+    (void)state;
+    for (size_t i = 0; i < 12; i++)
+        steps[i] = answers;
+    start(&f, steps, 12); /* one more would fail the test */
+    kube_status_synced(f.status);
+    write_many(&f, 0, 12);
+    status.programmed.status = CONDITION_TRUE;
+    f.sink.write(f.sink.context, STR_LIT("shop"), STR_LIT("r11"), STR_LIT("u"), &status);
+    run_until_settled(&f, 12);
+    for (size_t i = 8; i < 12; i++) /* after the first that may be under way at once */
+        assert_null(strstr(f.script.requests[i], "routes/r11/"));
+    stop(&f);
+}
+
 static void test_many_failures_at_once_make_one_pause(void **state)
 {
     static const struct script_step fails = {"PATCH", "500 Internal Server Error", NULL, "",
@@ -491,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_a_forbidden_namespace_holds_up_nobody_else),
         cmocka_unit_test(test_what_stays_forbidden_is_logged_once),
         cmocka_unit_test(test_what_changes_now_goes_before_what_the_first_list_brought),
+        cmocka_unit_test(test_what_is_served_is_written_before_what_may_soon_be),
         cmocka_unit_test(test_many_failures_at_once_make_one_pause),
         cmocka_unit_test(test_what_waits_or_is_under_way_when_another_leads_is_dropped),
         cmocka_unit_test(test_whoever_does_not_lead_any_more_writes_nothing),
