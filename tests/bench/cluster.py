@@ -229,10 +229,13 @@ def bench_routes(cluster, count):
 
 @contextlib.contextmanager
 def propagation_stack(directory, count):
-    with Cluster(directory) as cluster:
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(Cluster(directory))
         controller = cluster.start_controller()
         gateways = cluster.start_gateways(2)
-        cluster.start(Process("worker", [BUILD / "examples" / "reverser", "--nats", cluster.nats.url], directory))
+        worker = Process(
+            "worker", [BUILD / "tests" / "bench" / "bench_responder", cluster.nats.port, "foo.GET", "fdsa"], directory)
+        stack.callback(worker.start().kill)
         for program in (controller, *gateways):
             program.wait_ready()
         say(f"creating {count} Routes")
