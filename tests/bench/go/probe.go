@@ -20,7 +20,7 @@ import (
 // and often once the bare watcher has the event: a gateway is never late by more than fastPace.
 const (
 	slowPace = 5 * time.Millisecond
-	fastPace = 200 * time.Microsecond
+	fastPace = 100 * time.Microsecond
 	pause    = 20 * time.Millisecond // before each change
 	patience = 30 * time.Second
 )
