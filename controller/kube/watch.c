@@ -111,6 +111,15 @@ static uint64_t random_below(uint64_t bound)
 
 /* Waiting and what is wrong. */
 
+static void on_look(uv_timer_t *timer);
+
+static void look_within(struct kube_watch *watch, uint64_t wait_ms)
+{
+    if (watch->unreached && wait_ms > WAIT_LOOK_MS)
+        wait_ms = WAIT_LOOK_MS;
+    uv_timer_start(&watch->timer, on_look, wait_ms, 0);
+}
+
 static void on_look(uv_timer_t *timer)
 {
     struct kube_watch *watch = timer->data;
@@ -119,10 +128,8 @@ static void on_look(uv_timer_t *timer)
 
     if (answered || now_ms >= watch->due_ms)
         start(watch);
-    else if (watch->unreached && watch->due_ms - now_ms > WAIT_LOOK_MS)
-        uv_timer_start(timer, on_look, WAIT_LOOK_MS, 0);
     else
-        uv_timer_start(timer, on_look, watch->due_ms - now_ms, 0);
+        look_within(watch, watch->due_ms - now_ms);
 }
 
 static void wait_for(struct kube_watch *watch, uint64_t wait_ms)
@@ -130,7 +137,7 @@ static void wait_for(struct kube_watch *watch, uint64_t wait_ms)
     watch->phase = WATCH_WAITING;
     watch->answers = kube_client_answers(watch->client);
     watch->due_ms = uv_now(watch->timer.loop) + wait_ms;
-    on_look(&watch->timer);
+    look_within(watch, wait_ms);
 }
 
 static void set_trouble(struct kube_watch *watch, const struct failure *failure)
