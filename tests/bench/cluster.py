@@ -115,7 +115,7 @@ class Cluster:
     def __enter__(self):
         try:
             self.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-            self.kubectl("wait", "--for=condition=Established", "crd/routes.metropolis.dev")
+            self.kubectl.wait_established("routes.metropolis.dev")
             self.nats = NatsServer(self.directory).start()
             self.started.append(self.nats)
         except BaseException:

@@ -27,7 +27,7 @@ def kubeconfig(tmp_path_factory):
     ).stdout.strip()
     try:
         Kubectl(path)("apply", "--server-side", "-f", str(ROOT / "crds"))
-        Kubectl(path)("wait", "--for=condition=Established", "crd/routes.metropolis.dev", "--timeout=30s")
+        Kubectl(path).wait_established("routes.metropolis.dev")
         yield path
     finally:
         if not given:

@@ -26,7 +26,7 @@ class Cluster:
         self.directory = Path(directory)
         self.kubeconfig = self.start()
         Kubectl(self.kubeconfig)("apply", "--server-side", "-f", str(ROOT / "crds"))
-        Kubectl(self.kubeconfig)("wait", "--for=condition=Established", "crd/routes.metropolis.dev", "--timeout=60s")
+        Kubectl(self.kubeconfig).wait_established("routes.metropolis.dev")
 
     def run(self, *args):
         env = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}

@@ -251,6 +251,11 @@ class Kubectl:
         text = "\n---\n".join(d if isinstance(d, str) else json.dumps(d) for d in documents)
         return self("apply", "-f", "-", input=text, check=check)
 
+    def wait_established(self, *names):
+        """kubectl's own wait refuses a CustomResourceDefinition that has no conditions yet."""
+        eventually(lambda: self(
+            "wait", "--for=condition=Established", *(f"crd/{name}" for name in names), "--timeout=30s"))
+
     def route(self, name):
         return json.loads(self("get", "route.metropolis.dev", name, "-o", "json").stdout)
 

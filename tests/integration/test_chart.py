@@ -100,7 +100,7 @@ def test_lint_has_nothing_to_say(name):
 def test_the_api_server_takes_every_object_and_finds_every_pod_restricted(name, kubectl):
     names = [f"{n}.monitoring.coreos.com" for n in ("servicemonitors", "prometheusrules")]
     Kubectl(kubectl.kubeconfig).apply(*(monitoring_crd(n) for n in names))
-    Kubectl(kubectl.kubeconfig)("wait", "--for=condition=Established", *(f"crd/{n}" for n in names))
+    Kubectl(kubectl.kubeconfig).wait_established(*names)
     Kubectl(kubectl.kubeconfig)(
         "label", "namespace", kubectl.namespace, "pod-security.kubernetes.io/enforce=restricted",
         "pod-security.kubernetes.io/warn=restricted",
