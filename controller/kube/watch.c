@@ -445,7 +445,7 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     return 0;
 }
 
-static int read_items(struct kube_watch *watch, yyjson_val *root)
+static int read_page(struct kube_watch *watch, yyjson_val *root)
 {
     yyjson_arr_iter iter;
     yyjson_val *value;
@@ -461,22 +461,7 @@ static int read_items(struct kube_watch *watch, yyjson_val *root)
         watch->counters.events++;
         on_upsert(watch, &object);
     }
-    return 0;
-}
-
-static void start_page(struct kube_watch *watch);
-
-/* The server makes the next page while we read this one. */
-static int read_page(struct kube_watch *watch, yyjson_val *root)
-{
-    int error = read_page_head(watch, root);
-
-    if (error)
-        return error;
-    watch->refusals = 0;
-    if (watch->page_token)
-        start_page(watch);
-    return read_items(watch, root);
+    return is_open(watch) ? read_page_head(watch, root) : 0;
 }
 
 static void on_page(struct kube_watch *watch, struct str body)
@@ -492,9 +477,9 @@ static void on_page(struct kube_watch *watch, struct str body)
         fail_with(watch, error, error == -ENOMEM ? "out of memory" : "a list that makes no sense");
         return;
     }
-    if (watch->page_token)
-        return;
-    complete_list(watch);
+    watch->refusals = 0;
+    if (!watch->page_token)
+        complete_list(watch);
     if (is_open(watch))
         start(watch);
 }

@@ -90,15 +90,9 @@ static void start_timed(struct fixture *fixture, const struct script_step *steps
         0);
 }
 
-static void start_impatient(struct fixture *fixture, const struct script_step *steps, size_t count,
-                            uint64_t silence_ms)
-{
-    start_timed(fixture, steps, count, 0, silence_ms);
-}
-
 static void start(struct fixture *fixture, const struct script_step *steps, size_t count)
 {
-    start_impatient(fixture, steps, count, 0);
+    start_timed(fixture, steps, count, 0, 0);
 }
 
 /* Runs until the handlers have heard this as the latest. */
@@ -547,7 +541,7 @@ static void test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble(vo
     struct fixture f;
 
     (void)state;
-    start_impatient(&f, steps, 3, 300);
+    start_timed(&f, steps, 3, 0, 300);
     run_until(&f, "+b@7 ");
     kube_watch_count(f.watch, &counters);
     assert_int_equal(counters.failures, 0);
@@ -565,7 +559,7 @@ static void test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble(void
     struct fixture f;
 
     (void)state;
-    start_impatient(&f, steps, 3, 300);
+    start_timed(&f, steps, 3, 0, 300);
     run_until(&f, "synced ");
     for (int i = 0; i < 2000 && !kube_watch_trouble(f.watch); i++)
         script_run_for(&f.script, 10);
@@ -584,7 +578,7 @@ static void test_a_list_that_falls_silent_is_begun_again(void **state)
     struct fixture f;
 
     (void)state;
-    start_impatient(&f, steps, 2, 300);
+    start_timed(&f, steps, 2, 0, 300);
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
     stop(&f);
