@@ -404,7 +404,6 @@ static void set_up_connections(struct nats_client *client)
         .name = client->name ? client->name : "",
         .creds_file = client->creds_file,
         .tls = {client->ca_file, client->cert_file, client->key_file},
-        .tls_always = client->ca_file || client->cert_file || options->tls_first,
         .tls_first = options->tls_first,
         .inbox_prefix = inbox_prefix(&client->inbox),
         .pending_bytes_max = options->pending_bytes_max,

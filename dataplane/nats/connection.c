@@ -129,12 +129,13 @@ static const char *log_in(struct connection *connection, const struct handshake_
 /* NULL, or why this server will not do. */
 static const char *greet(struct connection *connection, const struct handshake_info *info)
 {
+    const struct tls_options *tls = &connection->options->tls;
     const char *wrong = NULL;
 
     if (!info->headers)
         return "the server does not support headers";
     if (!link_is_secure(connection->link)) {
-        bool wanted = connection->server.tls || connection->options->tls_always;
+        bool wanted = connection->server.tls || tls->ca_file || tls->cert_file;
 
         if (wanted && !info->tls_required && !info->tls_available)
             return "the server does not offer TLS";

@@ -20,9 +20,9 @@ struct connection;
 /* The same for all connections of a client; borrowed until each is closed. */
 struct connection_options {
     const char *name, *creds_file; /* creds_file NULL: the user of the URL */
+    /* One of these given: TLS also where neither URL nor server ask for it. */
     struct tls_options tls;
-    bool tls_always; /* also where neither URL nor server ask for it */
-    bool tls_first;  /* before INFO, as a server with handshake_first wants it */
+    bool tls_first; /* before INFO, as a server with handshake_first wants it */
     struct str inbox_prefix;
     size_t pending_bytes_max;    /* besides CONNECT, SUB, PING and PONG */
     size_t message_least;        /* taken in, even where the server's max_payload is less */

@@ -38,17 +38,7 @@ static int split(struct str line, struct str fields[FIELDS_MAX])
 
 static int read_number(struct str text, uint64_t *ret_number)
 {
-    uint64_t number = 0;
-
-    if (text.len == 0 || text.len > DIGITS_MAX)
-        return -EPROTO;
-    for (size_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9')
-            return -EPROTO;
-        number = number * 10 + (uint64_t)(text.ptr[i] - '0');
-    }
-    *ret_number = number;
-    return 0;
+    return text.len <= DIGITS_MAX && str_read_decimal(text, ret_number) ? 0 : -EPROTO;
 }
 
 /* MSG subject sid [reply] size; HMSG subject sid [reply] block-size size. */

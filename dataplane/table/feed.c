@@ -62,17 +62,15 @@ static void on_message(void *context, const struct proto_operation *message)
 {
     struct feed *feed = context;
     struct str answers = str_from(feed->answers);
-    uint32_t id = 0;
+    uint64_t id;
 
     if (feed->followed && message->sid == feed->followed) {
         feed->handler.message(feed->handler.context, message);
         return;
     }
-    if (!str_starts_with(message->subject, answers))
-        return;
-    for (size_t i = answers.len; i < message->subject.len; i++)
-        id = id * 10 + (uint32_t)(message->subject.ptr[i] - '0');
-    feed->handler.answer(feed->handler.context, id, message);
+    if (str_starts_with(message->subject, answers) &&
+        str_read_decimal(str_after(message->subject, answers.len), &id))
+        feed->handler.answer(feed->handler.context, (uint32_t)id, message);
 }
 
 static void on_ready(void *context, struct connection *connection)
@@ -122,7 +120,6 @@ static void set_options(struct feed *feed, const struct feed_options *options)
         .name = options->name,
         .creds_file = options->creds_file,
         .tls = {options->ca_file, options->cert_file, options->key_file},
-        .tls_always = options->ca_file || options->cert_file || options->tls_first,
         .tls_first = options->tls_first,
         .inbox_prefix = str_from(feed->answers),
         .pending_bytes_max = PENDING_BYTES_MAX,
@@ -147,11 +144,6 @@ static void on_time(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
-static void on_wake(uv_async_t *wake)
-{
-    (void)wake;
-}
-
 int feed_new(const struct feed_options *options, const struct feed_handler *handler,
              struct feed **ret_feed, char *ret_error, size_t error_size)
 {
@@ -170,7 +162,7 @@ int feed_new(const struct feed_options *options, const struct feed_handler *hand
     result = uv_loop_init(&feed->loop);
     if (result)
         goto fail_servers;
-    result = uv_async_init(&feed->loop, &feed->wake, on_wake);
+    result = uv_async_init(&feed->loop, &feed->wake, NULL);
     if (result)
         goto fail_loop;
     uv_timer_init(&feed->loop, &feed->timer);

@@ -13,23 +13,6 @@
 
 enum { TOKENS_SHORT = 9, TOKENS_LONG = 11, TOKENS_MAX = 16 };
 
-int jetstream_read_number(struct str text, uint64_t *ret_number)
-{
-    uint64_t number = 0;
-
-    if (text.len == 0 || text.len > 20)
-        return -EINVAL;
-    for (size_t i = 0; i < text.len; i++) {
-        uint64_t digit = (uint64_t)(text.ptr[i] - '0');
-
-        if (text.ptr[i] < '0' || text.ptr[i] > '9' || number > (UINT64_MAX - digit) / 10)
-            return -EINVAL;
-        number = number * 10 + digit;
-    }
-    *ret_number = number;
-    return 0;
-}
-
 int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery *ret_delivery)
 {
     struct str tokens[TOKENS_MAX], rest = reply_subject;
@@ -47,9 +30,9 @@ int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery 
     if (count != TOKENS_SHORT && count < TOKENS_LONG)
         return -EINVAL;
     first = count == TOKENS_SHORT ? 5 : 7;
-    if (jetstream_read_number(tokens[first], &delivery.stream_sequence) ||
-        jetstream_read_number(tokens[first + 1], &delivery.consumer_sequence) ||
-        jetstream_read_number(tokens[first + 3], &delivery.pending))
+    if (!str_read_decimal(tokens[first], &delivery.stream_sequence) ||
+        !str_read_decimal(tokens[first + 1], &delivery.consumer_sequence) ||
+        !str_read_decimal(tokens[first + 3], &delivery.pending))
         return -EINVAL;
     *ret_delivery = delivery;
     return 0;

@@ -16,9 +16,6 @@ struct jetstream_delivery {
     uint64_t pending; /* of the consumer, after this one */
 };
 
-/* The number that a header says; 0 or -EINVAL. */
-int jetstream_read_number(struct str text, uint64_t *ret_number);
-
 /* 0; -EINVAL: not the reply subject of a consumer's message. */
 int jetstream_read_delivery(struct str reply_subject, struct jetstream_delivery *ret_delivery);
 

@@ -384,7 +384,7 @@ static void on_control(struct watch *watch, const struct proto_operation *messag
     uint64_t sequence;
 
     if (jetstream_header(message->block, STR_LIT("Nats-Last-Consumer"), &last) &&
-        (jetstream_read_number(last, &sequence) || sequence != watch->consumer_sequence)) {
+        (!str_read_decimal(last, &sequence) || sequence != watch->consumer_sequence)) {
         pause_on(watch, "a gap in the table's stream: reading it anew");
         return;
     }

@@ -86,6 +86,24 @@ static inline struct str str_decimal(uint64_t number, char digits[STR_DECIMAL_MA
     return str_make(digits + at, STR_DECIMAL_MAX - at);
 }
 
+/* The number that text is in decimal; false: it is none, or too large. */
+static inline bool str_read_decimal(struct str text, uint64_t *ret_number)
+{
+    uint64_t number = 0;
+
+    if (text.len == 0 || text.len > STR_DECIMAL_MAX)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        uint64_t digit = (uint64_t)(text.ptr[i] - '0');
+
+        if (text.ptr[i] < '0' || text.ptr[i] > '9' || number > (UINT64_MAX - digit) / 10)
+            return false;
+        number = number * 10 + digit;
+    }
+    *ret_number = number;
+    return true;
+}
+
 static inline struct str str_after(struct str s, size_t skip)
 {
     return (struct str){skip ? s.ptr + skip : s.ptr, s.len - skip};
