@@ -6,6 +6,10 @@
  *
  *      bytes of one read:   ...rest of a line\n | whole line\n | whole line\n | start of a li
  *      line handed out:     held + rest           in place       in place      (to held)
+ *
+ * A list is cut likewise, at the braces of its items: it is read while it comes and never held as
+ * a whole. Only quotes, braces and brackets are looked at; whether the items and what is around
+ * them make sense is for the JSON parser, which gets to see all of it.
  */
 #include "controller/kube/event.h"
 
@@ -15,6 +19,7 @@
 
 enum {
     LINE_KEEP = 64 * 1024, /* bytes that stay allocated between lines */
+    REST_MAX = 1024 * 1024, /* three bytes for an item */
     UID_MAX = 128,
     VERSION_MAX = 128,
     TIME_TEXT_MAX = 64,
@@ -246,6 +251,24 @@ static void hold(struct kube_lines *lines, const char *bytes, size_t size)
     }
 }
 
+/* What ends with these bytes is whole, unless it was too long. */
+static enum kube_line finish(struct kube_lines *lines, const char *bytes, size_t size,
+                             struct str *ret_line)
+{
+    if (!lines->skipping && !buffer_length(&lines->held) && size <= lines->held.limit) {
+        *ret_line = str_make(bytes, size);
+        return KUBE_LINE_WHOLE;
+    }
+    hold(lines, bytes, size);
+    if (lines->skipping) {
+        lines->skipping = false;
+        return KUBE_LINE_SKIPPED;
+    }
+    lines->lent = true;
+    *ret_line = buffer_view(&lines->held);
+    return KUBE_LINE_WHOLE;
+}
+
 enum kube_line kube_lines_next(struct kube_lines *lines, struct str *bytes, struct str *ret_line)
 {
     const char *start = bytes->ptr, *end;
@@ -261,21 +284,118 @@ enum kube_line kube_lines_next(struct kube_lines *lines, struct str *bytes, stru
     }
     length = (size_t)(end - start);
     *bytes = str_after(*bytes, length + 1);
-    if (!lines->skipping && !buffer_length(&lines->held) && length <= lines->held.limit) {
-        *ret_line = str_make(start, length);
-        return KUBE_LINE_WHOLE;
-    }
-    hold(lines, start, length);
-    if (lines->skipping) {
-        lines->skipping = false;
-        return KUBE_LINE_SKIPPED;
-    }
-    lines->lent = true;
-    *ret_line = buffer_view(&lines->held);
-    return KUBE_LINE_WHOLE;
+    return finish(lines, start, length, ret_line);
 }
 
 bool kube_lines_pending(const struct kube_lines *lines)
 {
     return lines->skipping || (!lines->lent && buffer_length(&lines->held) > 0);
+}
+
+void kube_items_init(struct kube_items *items, size_t item_max)
+{
+    *items = (struct kube_items){0};
+    kube_lines_init(&items->item, item_max);
+    buffer_init(&items->rest, REST_MAX);
+}
+
+void kube_items_done(struct kube_items *items)
+{
+    kube_lines_done(&items->item);
+    buffer_done(&items->rest);
+}
+
+void kube_items_reset(struct kube_items *items)
+{
+    kube_lines_reset(&items->item);
+    buffer_clear(&items->rest, LINE_KEEP);
+    items->count = 0;
+    items->depth = 0;
+    items->rest_lost = items->in_array = items->in_string = items->escaped = false;
+}
+
+static bool in_item(const struct kube_items *items)
+{
+    return items->depth > 2 && items->in_array;
+}
+
+/* The end of the string that `at` is in, or end. */
+static const char *cross_string(struct kube_items *items, const char *at, const char *end)
+{
+    for (; at < end; at++) {
+        if (items->escaped) {
+            items->escaped = false;
+        } else if (*at == '\\') {
+            items->escaped = true;
+        } else if (*at == '"') {
+            items->in_string = false;
+            return at + 1;
+        }
+    }
+    return end;
+}
+
+/* Moves on until an item begins or ends, to the byte behind that; or to the end. */
+static const char *cross(struct kube_items *items, const char *at, const char *end)
+{
+    bool inside = in_item(items);
+
+    while (at < end && in_item(items) == inside) {
+        if (items->in_string) {
+            at = cross_string(items, at, end);
+            continue;
+        }
+        switch (*at++) {
+        case '"':
+            items->in_string = true;
+            break;
+        case '{':
+        case '[':
+            items->depth++;
+            if (items->depth == 2)
+                items->in_array = at[-1] == '[';
+            break;
+        case '}':
+        case ']':
+            items->depth -= items->depth > 0;
+            break;
+        default:
+            break;
+        }
+    }
+    return at;
+}
+
+static void keep_rest(struct kube_items *items, const char *bytes, size_t size)
+{
+    if (items->rest_lost || buffer_append(&items->rest, bytes, size) == 0)
+        return;
+    items->rest_lost = true;
+    buffer_clear(&items->rest, 0);
+}
+
+enum kube_line kube_items_next(struct kube_items *items, struct str *bytes, struct str *ret_item)
+{
+    const char *begin = bytes->ptr, *end = begin + bytes->len, *at = begin;
+
+    if (items->item.lent)
+        kube_lines_reset(&items->item);
+    if (!in_item(items)) {
+        at = cross(items, begin, end);
+        keep_rest(items, begin, (size_t)(at - begin) - in_item(items));
+        begin = at;
+        if (in_item(items)) {
+            keep_rest(items, "0", 1);
+            items->count++;
+            begin--;
+        }
+    }
+    if (in_item(items))
+        at = cross(items, at, end);
+    *bytes = str_make(at, (size_t)(end - at));
+    if (in_item(items))
+        hold(&items->item, begin, (size_t)(at - begin));
+    if (in_item(items) || at == begin)
+        return KUBE_LINE_NONE;
+    return finish(&items->item, begin, (size_t)(at - begin), ret_item);
 }

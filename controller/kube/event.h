@@ -92,4 +92,29 @@ enum kube_line kube_lines_next(struct kube_lines *lines, struct str *bytes, stru
 /* Is there an unfinished line? */
 bool kube_lines_pending(const struct kube_lines *lines);
 
+/*
+ * Cuts a list into its items, which are read one by one as they come, and what is around them:
+ *
+ *      {"kind": "RouteList", "metadata": {...}, "items": [{...}, {...}]}
+ *
+ * An item is an object in an array of the outermost object. In `rest` each stands as 0, so that it
+ * is small and JSON if the whole is. An item over the limit is dropped as it comes and reported.
+ */
+struct kube_items {
+    struct kube_lines item; /* the item so far */
+    struct buffer rest;     /* what is around them; empty when that was too long */
+    bool rest_lost;
+    size_t count;   /* of items that have begun */
+    unsigned depth; /* of open braces and brackets */
+    bool in_array;  /* depth 2 is an array */
+    bool in_string, escaped;
+};
+
+void kube_items_init(struct kube_items *items, size_t item_max);
+void kube_items_done(struct kube_items *items);
+/* Starts over with a new list. */
+void kube_items_reset(struct kube_items *items);
+/* As kube_lines_next, of items. */
+enum kube_line kube_items_next(struct kube_items *items, struct str *bytes, struct str *ret_item);
+
 #endif

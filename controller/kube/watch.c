@@ -6,10 +6,14 @@
  *       │  └─ version unknown ─┘ └─ version known ─▶ FOLLOWING
  *       └──────────────────────── 410 ─────────────────────┘ (after a wait, too)
  *
- * A list is streamed (a watch that begins with what is there and says in a bookmark when that was
- * all) and goes on as the watch without a gap. A server that refuses this is listed in pages. Lists
- * always ask for the most recent state (no resourceVersion): an older one, from a server that lags,
- * would make us take new objects for deleted.
+ * A list is asked for whole, which the API server answers from its cache, and read item by item as
+ * it comes. Where it is cut off before its end, as what takes longer than a request may, the next
+ * one is streamed: a watch that begins with what is there, says in a bookmark when that was all,
+ * and goes on without a gap. (Streamed, an item costs the server half as much again: it is encoded
+ * twice and sent alone.) A server that refuses to stream is listed in pages, which come from etcd.
+ *
+ * Lists always ask for the most recent state (no resourceVersion): an older one, from a server that
+ * lags, would make us take new objects for deleted.
  *
  * While nobody answers, others ask the same server, too (a Lease every 2 s): their first answer
  * ends the wait. A watch of which nothing was heard for longer than a bookmark takes is opened
@@ -33,8 +37,8 @@
 enum {
     LINE_MAX_BYTES = 8 * 1024 * 1024, /* etcd stops at 1.5 MB, the API server at 3 MB */
     VERSION_SIZE = 129,
-    PAGE_ITEMS = 2000, /* of 500, a list takes the API server half as long again */
-    PAGE_TIMEOUT_MS = 60 * 1000,
+    PAGE_ITEMS = 2000,           /* of 500, a list takes the API server half as long again */
+    PAGE_TIMEOUT_MS = 90 * 1000, /* the API server gives up after 60 s, and says so */
     WATCH_LEAST_S = 300, /* a watch lasts this to twice this, so that reconnects spread */
     WATCH_SLACK_MS = 30 * 1000,
     WATCH_HEALTHY_MS = 1000,      /* one that ended sooner counts as failed */
@@ -50,9 +54,11 @@ enum {
     REFUSALS_MAX = 5,              /* then the version itself may be the trouble: a restored etcd */
 };
 
+enum list_way { LIST_WHOLE, LIST_STREAMED, LIST_IN_PAGES };
+
 enum watch_phase {
     WATCH_LISTING,
-    WATCH_LISTING_PAGES,
+    WATCH_STREAMING_LIST,
     WATCH_FOLLOWING,
     WATCH_WAITING,
     WATCH_CLOSED
@@ -67,12 +73,12 @@ struct kube_watch {
     enum watch_phase phase;
     struct kube_cache cache;
     struct kube_lines lines;
+    struct kube_items page; /* a whole list is one page, too */
 
     char version[VERSION_SIZE];
-    bool list_incomplete; /* an object of it could not be read */
-    bool pages_only;      /* the server refuses to stream lists */
-    unsigned page_items;
-    char *page_token; /* "continue"; NULL: the first page */
+    bool list_incomplete;  /* an object of it could not be read */
+    enum list_way way;     /* the first that this server is able to */
+    char *page_token;      /* "continue"; NULL: the first page */
     bool synced;
 
     uint64_t silence_ms; /* most of a stream */
@@ -320,7 +326,7 @@ static void on_event(struct kube_watch *watch, const struct kube_event *event)
     watch->refusals = 0;
     watch->retry_afters = 0;
     /* A list's objects come in no order of versions: only its end says where it stands. */
-    if (watch->phase == WATCH_LISTING && event->initial_end) {
+    if (watch->phase == WATCH_STREAMING_LIST && event->initial_end) {
         move_version(watch, object->resource_version);
         complete_list(watch);
     } else if (watch->phase == WATCH_FOLLOWING) {
@@ -382,7 +388,7 @@ static void on_silence(uv_timer_t *timer)
 {
     struct kube_watch *watch = timer->data;
 
-    if (watch->phase == WATCH_LISTING || !watch->accepted) {
+    if (watch->phase == WATCH_STREAMING_LIST || !watch->accepted) {
         fail_with(watch, -ETIMEDOUT, "the API server has fallen silent");
         return;
     }
@@ -398,12 +404,13 @@ static void on_stream_done(void *context, const struct kube_response *response)
     bool ended = response->error == 0 && response->status == 200;
 
     watch->request = NULL;
-    if (watch->phase == WATCH_LISTING && (response->status == 400 || response->status == 422)) {
-        watch->pages_only = true; /* sendInitialEvents is forbidden or unknown there */
+    if (watch->phase == WATCH_STREAMING_LIST &&
+        (response->status == 400 || response->status == 422)) {
+        watch->way = LIST_IN_PAGES; /* sendInitialEvents is forbidden or unknown there */
         start(watch);
     } else if (!ended) {
         fail_response(watch, response);
-    } else if (watch->phase == WATCH_LISTING) {
+    } else if (watch->phase == WATCH_STREAMING_LIST) {
         fail_with(watch, -EIO, "the list was cut");
     } else if (uv_now(watch->timer.loop) - watch->opened_ms < WATCH_HEALTHY_MS) {
         fail_with(watch, -EIO, "the watch ended at once");
@@ -431,10 +438,12 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
 {
     yyjson_val *metadata = yyjson_obj_get(root, "metadata");
     yyjson_val *version = yyjson_obj_get(metadata, "resourceVersion");
+    yyjson_val *items = yyjson_obj_get(root, "items");
     const char *token = yyjson_get_str(yyjson_obj_get(metadata, "continue"));
 
     if (!yyjson_is_str(version) || yyjson_get_len(version) >= sizeof(watch->version) ||
-        !yyjson_is_arr(yyjson_obj_get(root, "items")) || (token && !is_token(str_from(token))))
+        !yyjson_is_arr(items) || yyjson_arr_size(items) != watch->page.count ||
+        (token && !is_token(str_from(token))))
         return -EBADMSG;
     forget_page(watch);
     if (token && *token) {
@@ -445,36 +454,56 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     return 0;
 }
 
-static int read_page(struct kube_watch *watch, yyjson_val *root)
+static void fail_page(struct kube_watch *watch, int error)
 {
-    yyjson_arr_iter iter;
-    yyjson_val *value;
+    watch->version[0] = '\0';
+    fail_with(watch, error, error == -ENOMEM ? "out of memory" : "a list that makes no sense");
+}
+
+static void on_item(struct kube_watch *watch, struct str item)
+{
+    yyjson_read_err why;
+    yyjson_doc *document = yyjson_read_opts((char *)item.ptr, item.len, 0, NULL, &why);
+    struct kube_object object;
     int error;
 
-    yyjson_arr_iter_init(yyjson_obj_get(root, "items"), &iter);
-    while (is_open(watch) && (value = yyjson_arr_iter_next(&iter))) {
-        struct kube_object object;
-
-        error = kube_object_read(value, &object);
-        if (error)
-            return error;
+    if (document)
+        error = kube_object_read(yyjson_doc_get_root(document), &object);
+    else
+        error = why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? -ENOMEM : -EBADMSG;
+    if (error) {
+        fail_page(watch, error);
+    } else {
         watch->counters.events++;
         on_upsert(watch, &object);
     }
-    return is_open(watch) ? read_page_head(watch, root) : 0;
+    yyjson_doc_free(document);
 }
 
-static void on_page(struct kube_watch *watch, struct str body)
+static void on_page_data(void *context, struct str bytes)
 {
-    yyjson_doc *document = yyjson_read(body.ptr, body.len, 0);
-    int error = document ? read_page(watch, yyjson_doc_get_root(document)) : -EBADMSG;
+    struct kube_watch *watch = context;
+    struct str item;
+    enum kube_line kind;
+
+    while (is_open(watch) &&
+           (kind = kube_items_next(&watch->page, &bytes, &item)) != KUBE_LINE_NONE) {
+        if (kind == KUBE_LINE_WHOLE)
+            on_item(watch, item);
+        else
+            on_skipped(watch);
+    }
+}
+
+static void on_page_end(struct kube_watch *watch)
+{
+    struct str rest = buffer_view(&watch->page.rest);
+    yyjson_doc *document = yyjson_read(rest.ptr, rest.len, 0);
+    int error = document ? read_page_head(watch, yyjson_doc_get_root(document)) : -EBADMSG;
 
     yyjson_doc_free(document);
-    if (!is_open(watch))
-        return;
     if (error) {
-        watch->version[0] = '\0';
-        fail_with(watch, error, error == -ENOMEM ? "out of memory" : "a list that makes no sense");
+        fail_page(watch, error);
         return;
     }
     watch->refusals = 0;
@@ -490,11 +519,11 @@ static void on_page_done(void *context, const struct kube_response *response)
 
     watch->request = NULL;
     if (response->error == 0 && response->status == 200) {
-        on_page(watch, response->body);
+        on_page_end(watch);
         return;
     }
-    if (response->error == -EMSGSIZE && watch->page_items > 1)
-        watch->page_items /= 2;
+    if (watch->way == LIST_WHOLE && (response->status == 200 || response->status == 504))
+        watch->way = LIST_STREAMED;
     fail_response(watch, response);
 }
 
@@ -543,13 +572,16 @@ static void start_page(struct kube_watch *watch)
 {
     char *path;
 
-    if (asprintf(&path, "%s?limit=%u%s%s%s%s", watch->path, watch->page_items,
+    kube_items_reset(&watch->page);
+    if (asprintf(&path, "%s?limit=%u%s%s%s%s", watch->path,
+                 watch->way == LIST_WHOLE ? 0 : (unsigned)PAGE_ITEMS,
                  watch->page_token ? "&continue=" : "", watch->page_token ? watch->page_token : "",
                  watch->query ? "&" : "", watch->query ? watch->query : "") < 0)
         path = NULL;
     start_request(
         watch, path,
-        (struct kube_request_options){.timeout_ms = PAGE_TIMEOUT_MS, .done = on_page_done});
+        (struct kube_request_options){
+            .timeout_ms = PAGE_TIMEOUT_MS, .data = on_page_data, .done = on_page_done});
 }
 
 static void start_list(struct kube_watch *watch)
@@ -567,12 +599,12 @@ static void start(struct kube_watch *watch)
     if (watch->version[0]) {
         watch->phase = WATCH_FOLLOWING;
         start_stream(watch, "resourceVersion=", watch->version);
-    } else if (!watch->pages_only) {
-        watch->phase = WATCH_LISTING;
+    } else if (watch->way == LIST_STREAMED) {
+        watch->phase = WATCH_STREAMING_LIST;
         start_list(watch);
         start_stream(watch, "sendInitialEvents=true&resourceVersionMatch=NotOlderThan", "");
     } else {
-        watch->phase = WATCH_LISTING_PAGES;
+        watch->phase = WATCH_LISTING;
         if (!watch->page_token)
             start_list(watch);
         start_page(watch);
@@ -587,6 +619,7 @@ static void on_closed(uv_handle_t *handle)
 
     kube_cache_done(&watch->cache);
     kube_lines_done(&watch->lines);
+    kube_items_done(&watch->page);
     forget_page(watch);
     free(watch->path);
     free(watch->query);
@@ -610,10 +643,10 @@ int kube_watch_new(uv_loop_t *loop, struct kube_client *client,
     watch->timer.data = watch;
     watch->client = client;
     watch->handler = options->handler;
-    watch->page_items = PAGE_ITEMS;
     watch->silence_ms = options->silence_ms ? options->silence_ms : SILENCE_MOST_MS;
     kube_cache_init(&watch->cache);
     kube_lines_init(&watch->lines, LINE_MAX_BYTES);
+    kube_items_init(&watch->page, LINE_MAX_BYTES);
     watch->path = strdup(options->path);
     watch->query = options->query ? strdup(options->query) : NULL;
     if (!watch->path || (options->query && !watch->query)) {

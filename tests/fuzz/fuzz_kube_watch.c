@@ -1,6 +1,7 @@
 /*
- * What comes off a watch's stream: cut into lines in two ways, which must agree, and each line read
- * as an event. Input: a byte that says how large the pieces are, then the stream.
+ * What the API server sends: cut into the lines of a watch and into the items of a list, in two
+ * ways each, which must agree; each line read as an event. Input: a byte that says how large the
+ * pieces are, then the stream.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -67,10 +68,51 @@ static uint64_t cut(const uint8_t *data, size_t size, size_t piece, bool reads)
     return digest;
 }
 
+static bool is_json(struct str text)
+{
+    yyjson_doc *document = yyjson_read(text.ptr, text.len, 0);
+
+    yyjson_doc_free(document);
+    return document;
+}
+
+/* The same of a list's items and what is around them. If all of these are JSON and nothing was left
+ * out, the list was. */
+static uint64_t cut_list(struct str list, size_t piece)
+{
+    struct kube_items items;
+    uint64_t digest = 0;
+    bool json = true;
+
+    kube_items_init(&items, LINE_MAX_BYTES);
+    for (size_t at = 0; at < list.len; at += piece) {
+        struct str bytes = str_make(list.ptr + at, list.len - at < piece ? list.len - at : piece);
+        struct str item;
+        enum kube_line kind;
+
+        while ((kind = kube_items_next(&items, &bytes, &item)) != KUBE_LINE_NONE) {
+            digest = digest * 31 + (uint64_t)kind;
+            json &= kind == KUBE_LINE_WHOLE && is_json(item);
+            for (size_t i = 0; kind == KUBE_LINE_WHOLE && i < item.len; i++)
+                digest = digest * 31 + (unsigned char)item.ptr[i];
+            check(kind != KUBE_LINE_WHOLE || item.len <= LINE_MAX_BYTES);
+        }
+    }
+    for (size_t i = 0; i < buffer_length(&items.rest); i++)
+        digest = digest * 31 + (unsigned char)buffer_view(&items.rest).ptr[i];
+    check(!json || !is_json(buffer_view(&items.rest)) || is_json(list));
+    kube_items_done(&items);
+    return digest * 31 + items.count;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    struct str list;
+
     if (size < 2)
         return 0;
+    list = str_make((const char *)data + 1, size - 1);
+    check(cut_list(list, list.len) == cut_list(list, 1 + data[0] % PIECE_MAX));
     check(cut(data + 1, size - 1, size, true) ==
           cut(data + 1, size - 1, 1 + data[0] % PIECE_MAX, false));
     return 0;

@@ -107,10 +107,11 @@ static void on_request(struct script_peer *peer)
     struct script *script = peer->script;
     const struct script_step *step = &script->steps[script->next];
 
-    if (script->aside && strstr(peer->text, script->aside->request)) {
-        respond(peer, script->aside);
-        return;
-    }
+    for (size_t i = 0; i < sizeof(script->aside) / sizeof(script->aside[0]); i++)
+        if (script->aside[i] && strstr(peer->text, script->aside[i]->request)) {
+            respond(peer, script->aside[i]);
+            return;
+        }
     if (script->next == script->count)
         fail_msg("a request more than the script has: %s", peer->text);
     strcpy(script->requests[script->next], peer->text);

@@ -34,7 +34,7 @@ struct script {
     uv_timer_t guard; /* ends a test that hangs */
     const struct script_step *steps;
     size_t count, next;                                  /* of the steps */
-    const struct script_step *aside;                     /* for who asks that, whenever; or NULL */
+    const struct script_step *aside[2];                  /* for who asks that, whenever; or NULL */
     char requests[SCRIPT_STEPS_MAX][SCRIPT_REQUEST_MAX]; /* what was asked, head and body */
     uint64_t times_ms[SCRIPT_STEPS_MAX];                 /* and when */
     bool late;

@@ -56,6 +56,79 @@ static void test_lines_are_the_same_however_the_stream_is_cut(void **state)
     }
 }
 
+/* The items of a list, fed in pieces, as above; behind them "=" and what is around them. */
+static void cut_items(struct kube_items *items, const char *text, size_t piece, char *out,
+                      size_t size)
+{
+    size_t length = strlen(text), used = 0;
+
+    for (size_t at = 0; at < length; at += piece) {
+        size_t part = length - at < piece ? length - at : piece;
+        char *copy = malloc(part);
+        struct str bytes = str_make(memcpy(copy, text + at, part), part), item;
+        enum kube_line kind;
+
+        while ((kind = kube_items_next(items, &bytes, &item)) != KUBE_LINE_NONE) {
+            if (kind == KUBE_LINE_SKIPPED)
+                item = STR_LIT("!");
+            used += (size_t)snprintf(out + used, size - used, "<" STR_FMT ">", STR_ARG(item));
+        }
+        assert_int_equal(bytes.len, 0);
+        free(copy);
+    }
+    snprintf(out + used, size - used, "=" STR_FMT, STR_ARG(buffer_view(&items->rest)));
+}
+
+static void test_items_are_the_same_however_the_list_is_cut(void **state)
+{
+    static const struct {
+        const char *list, *cut;
+        size_t count;
+    } cases[] = {
+        {"{\"a\":[], \"items\":[{\"b\":[{}]}, {},{\"c\":1}],\"m\":{\"n\":[{\"o\":{}}]}}\n",
+         "<{\"b\":[{}]}><{}><{\"c\":1}>={\"a\":[], \"items\":[0, 0,0],\"m\":{\"n\":[{\"o\":{}}]}}\n", 3},
+        {"{\"items\":[{\"}\":\"]\\\"}\"},{\"\\\\\":\"{\"}],\"]\":\"[{\"}",
+         "<{\"}\":\"]\\\"}\"}><{\"\\\\\":\"{\"}>={\"items\":[0,0],\"]\":\"[{\"}", 2},
+        {"{\"items\":[{\"x\":\"more than the thirty-two bytes\"},{\"d\":2},7,[8]]}",
+         "<!><{\"d\":2}><[8]>={\"items\":[0,0,7,0]}", 3},
+        {"{\"items\":[{\"d\":2},{\"e\":", "<{\"d\":2}>={\"items\":[0,0", 2},
+        {"]}{}", "=]}{}", 0},
+    };
+    struct kube_items items;
+    char out[256];
+
+    (void)state;
+    kube_items_init(&items, 32);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (size_t piece = 1; piece <= strlen(cases[i].list); piece++) {
+            kube_items_reset(&items);
+            cut_items(&items, cases[i].list, piece, out, sizeof(out));
+            assert_string_equal(out, cases[i].cut);
+            assert_int_equal(items.count, cases[i].count);
+        }
+    kube_items_done(&items);
+}
+
+static void test_what_is_around_items_is_kept_whole_or_not_at_all(void **state)
+{
+    enum { SIZE = 2 * 1024 * 1024 };
+    char *text = malloc(SIZE + 1), out[256];
+    struct kube_items items;
+
+    (void)state;
+    memset(text, ' ', SIZE);
+    memcpy(text, "{\"items\":[{}]", 13);
+    memcpy(text + SIZE - 1, "}", 2);
+    kube_items_init(&items, 32);
+    cut_items(&items, text, SIZE / 16, out, sizeof(out));
+    assert_string_equal(out, "<{}>=");
+    kube_items_reset(&items);
+    cut_items(&items, "{\"items\":[]}", 64, out, sizeof(out));
+    assert_string_equal(out, "={\"items\":[]}");
+    kube_items_done(&items);
+    free(text);
+}
+
 static void test_an_event_is_read(void **state)
 {
     struct kube_event event;
@@ -144,6 +217,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines_are_the_same_however_the_stream_is_cut),
+        cmocka_unit_test(test_items_are_the_same_however_the_list_is_cut),
+        cmocka_unit_test(test_what_is_around_items_is_kept_whole_or_not_at_all),
         cmocka_unit_test(test_an_event_is_read),
         cmocka_unit_test(test_what_is_no_event_is_refused),
         cmocka_unit_test(test_times_are_read_as_rfc_3339_has_them),

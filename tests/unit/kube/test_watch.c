@@ -27,8 +27,13 @@
 #define EXPIRED                                                                                \
     "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"," \
     "\"message\":\"too old\"}}\n"
-#define LISTING "GET " PATH "?watch=true"
-#define LIST "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+#define LISTED(version, items) \
+    "{\"metadata\":{\"resourceVersion\":\"" version "\"},\"items\":[" items "]}\n"
+#define LIST "GET " PATH "?limit=0 HTTP"
+#define STREAM "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+#define COUNT(steps) (sizeof(steps) / sizeof((steps)[0]))
+/* A list that makes the watch stream the next ones. */
+#define CUT {LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":", SCRIPT_CUTS}
 
 struct fixture {
     struct script script;
@@ -109,10 +114,32 @@ static void stop(struct fixture *fixture)
     script_stop(&fixture->script);
 }
 
-static void test_a_streamed_list_goes_on_as_the_watch(void **state)
+static void test_a_list_is_read_whole_and_then_watched(void **state)
 {
     static const struct script_step steps[] = {
-        {LISTING, "200 OK", NULL,
+        {LIST, "200 OK", NULL, LISTED("10", OBJECT("b", "9") "," OBJECT("a", "3")), SCRIPT_ENDS},
+        {"&resourceVersion=10", "200 OK", NULL,
+         EVENT("MODIFIED", "a", "11") BOOKMARK("20") EVENT("DELETED", "b", "21"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, COUNT(steps));
+    assert_false(kube_watch_synced(f.watch));
+    run_until(&f, "-b ");
+    assert_string_equal(f.heard, "+b@9 +a@3 synced +a@11 -b ");
+    assert_true(kube_watch_synced(f.watch));
+    assert_null(kube_watch_trouble(f.watch));
+    assert_non_null(strstr(f.script.requests[1], "?watch=true&"));
+    assert_non_null(strstr(f.script.requests[1], "allowWatchBookmarks=true"));
+    stop(&f);
+}
+
+static void test_a_list_that_took_too_long_is_streamed_and_goes_on_as_the_watch(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "504 Gateway Timeout", NULL, "", SCRIPT_ENDS},
+        {"?watch=true", "200 OK", NULL,
          EVENT("ADDED", "b", "9") EVENT("ADDED", "a", "3") END("10") EVENT("MODIFIED", "a", "11")
              BOOKMARK("20") EVENT("DELETED", "b", "21"),
          SCRIPT_STAYS},
@@ -120,14 +147,13 @@ static void test_a_streamed_list_goes_on_as_the_watch(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 1);
-    assert_false(kube_watch_synced(f.watch));
+    start(&f, steps, COUNT(steps));
     run_until(&f, "-b ");
     assert_string_equal(f.heard, "+b@9 +a@3 synced +a@11 -b ");
     assert_true(kube_watch_synced(f.watch));
     assert_null(kube_watch_trouble(f.watch));
-    assert_non_null(strstr(f.script.requests[0], LIST));
-    assert_non_null(strstr(f.script.requests[0], "allowWatchBookmarks=true"));
+    assert_non_null(strstr(f.script.requests[1], STREAM));
+    assert_non_null(strstr(f.script.requests[1], "allowWatchBookmarks=true"));
     stop(&f);
 }
 
@@ -135,16 +161,15 @@ static void test_an_expired_version_is_listed_anew_and_what_is_missing_is_remove
 {
     static const struct script_step steps[] = {
         {LIST, "200 OK", NULL,
-         EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") EVENT("ADDED", "c", "3") END("5")
-             EXPIRED,
-         SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "c", "8") END("9"),
-         SCRIPT_STAYS},
+         LISTED("5", OBJECT("a", "1") "," OBJECT("b", "2") "," OBJECT("c", "3")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, EXPIRED, SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("9", OBJECT("a", "1") "," OBJECT("c", "8")), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "-b synced ");
     /* a has not changed, so nothing is said of it. */
     assert_string_equal(f.heard, "+a@1 +b@2 +c@3 synced +c@8 -b synced ");
@@ -154,14 +179,15 @@ static void test_an_expired_version_is_listed_anew_and_what_is_missing_is_remove
 static void test_410_as_the_answer_is_listed_anew(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_CUTS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
         {"resourceVersion=5", "410 Gone", NULL, "{\"kind\":\"Status\",\"code\":410}", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("9", ""), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 3);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "-a synced ");
     stop(&f);
 }
@@ -169,20 +195,22 @@ static void test_410_as_the_answer_is_listed_anew(void **state)
 static void test_a_list_that_is_not_complete_removes_nothing(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5") EXPIRED,
-         SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_CUTS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1") "," OBJECT("b", "2")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, EXPIRED, SCRIPT_ENDS},
         {LIST, "403 Forbidden", NULL,
          "{\"kind\":\"Status\",\"code\":403,\"message\":\"routes is forbidden\"}", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_ENDS},
         {LIST, "404 Not Found", NULL, "404 page not found", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("9"),
+        {LIST, "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"8\"},\"items\":[" OBJECT("b", "2") ",", SCRIPT_CUTS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_CUTS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "b", "2"), SCRIPT_ENDS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("9"),
          SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 6);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced synced ");
     assert_string_equal(f.heard, "+a@1 +b@2 synced synced ");
     stop(&f);
@@ -193,12 +221,13 @@ static void test_the_trouble_says_what_the_server_said(void **state)
     static const struct script_step steps[] = {
         {LIST, "403 Forbidden", NULL,
          "{\"kind\":\"Status\",\"code\":403,\"message\":\"routes is forbidden\"}", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("9", ""), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     while (!kube_watch_trouble(f.watch))
         uv_run(&f.script.loop, UV_RUN_ONCE);
     assert_string_equal(kube_watch_trouble(f.watch), "403: routes is forbidden");
@@ -211,16 +240,16 @@ static void test_the_trouble_says_what_the_server_said(void **state)
 static void test_after_a_cut_in_an_event_the_watch_goes_on_before_it(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL,
-         EVENT("ADDED", "a", "1") END("5")
-             EVENT("MODIFIED", "a", "6") "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"na",
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL,
+         EVENT("MODIFIED", "a", "6") "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"na",
          SCRIPT_CUTS},
         {"&resourceVersion=6", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+b@7 ");
     assert_string_equal(f.heard, "+a@1 synced +a@6 +b@7 ");
     stop(&f);
@@ -229,13 +258,14 @@ static void test_after_a_cut_in_an_event_the_watch_goes_on_before_it(void **stat
 static void test_a_bookmark_moves_the_version(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, END("5") BOOKMARK("77"), SCRIPT_CUTS},
+        {LIST, "200 OK", NULL, LISTED("5", ""), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, BOOKMARK("77"), SCRIPT_CUTS},
         {"&resourceVersion=77", "200 OK", NULL, EVENT("ADDED", "b", "78"), SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+b@78 ");
     stop(&f);
 }
@@ -243,7 +273,8 @@ static void test_a_bookmark_moves_the_version(void **state)
 static void test_garbage_is_asked_for_again(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, END("5") EVENT("ADDED", "a", "6") "<html>502</html>\n",
+        {LIST, "200 OK", NULL, LISTED("5", ""), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, EVENT("ADDED", "a", "6") "<html>502</html>\n",
          SCRIPT_STAYS},
         {"&resourceVersion=6", "200 OK", NULL,
          EVENT("ADDED", "b", "7") "{\"type\":\"ADDED\",\"object\":{\"metadata\":7}}\n",
@@ -253,7 +284,7 @@ static void test_garbage_is_asked_for_again(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 3);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+c@8 ");
     assert_string_equal(f.heard, "synced +a@6 +b@7 +c@8 ");
     stop(&f);
@@ -263,12 +294,13 @@ static void test_retry_after_is_waited_for(void **state)
 {
     static const struct script_step steps[] = {
         {LIST, "429 Too Many Requests", "Retry-After: 2\r\n", "slow down", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, END("9"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("9", ""), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced ");
     assert_true(f.script.times_ms[1] - f.script.times_ms[0] >= 1900);
     stop(&f);
@@ -277,27 +309,28 @@ static void test_retry_after_is_waited_for(void **state)
 static void test_429_in_the_stream_waits_and_goes_on_from_the_same_version(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL,
-         EVENT("ADDED", "a", "1")
-             END("5") "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":429,\"reason\":"
-                      "\"TooManyRequests\",\"details\":{\"retryAfterSeconds\":2}}}\n",
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL,
+         "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":429,\"reason\":"
+         "\"TooManyRequests\",\"details\":{\"retryAfterSeconds\":2}}}\n",
          SCRIPT_ENDS},
         {"&resourceVersion=5", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+b@7 ");
     assert_string_equal(f.heard, "+a@1 synced +b@7 ");
-    assert_true(f.script.times_ms[1] - f.script.times_ms[0] >= 1900);
+    assert_true(f.script.times_ms[2] - f.script.times_ms[1] >= 1900);
     stop(&f);
 }
 
 static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "422 Unprocessable Entity", NULL,
+        CUT,
+        {STREAM, "422 Unprocessable Entity", NULL,
          "{\"kind\":\"Status\",\"code\":422,\"reason\":\"Invalid\"}", SCRIPT_ENDS},
         {"GET " PATH "?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
@@ -311,7 +344,7 @@ static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 4);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "-c ");
     assert_string_equal(f.heard, "+a@1 +b@2 +c@3 synced -c ");
     stop(&f);
@@ -320,7 +353,8 @@ static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
 static void test_pages_that_expire_are_begun_again(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        CUT,
+        {STREAM, "400 Bad Request", NULL, "", SCRIPT_ENDS},
         {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") "]}",
@@ -334,7 +368,7 @@ static void test_pages_that_expire_are_begun_again(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 5);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
     stop(&f);
@@ -343,7 +377,8 @@ static void test_pages_that_expire_are_begun_again(void **state)
 static void test_pages_go_on_where_the_server_was_too_busy(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        CUT,
+        {STREAM, "400 Bad Request", NULL, "", SCRIPT_ENDS},
         {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") "]}",
@@ -360,19 +395,20 @@ static void test_pages_go_on_where_the_server_was_too_busy(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 6);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@2 synced ");
-    assert_true(f.script.times_ms[3] - f.script.times_ms[2] >= 900);
+    assert_true(f.script.times_ms[4] - f.script.times_ms[3] >= 900);
     kube_watch_count(f.watch, &counters);
-    assert_int_equal(counters.lists, 2); /* one that was refused, and one */
+    assert_int_equal(counters.lists, 3); /* one was cut, one refused */
     stop(&f);
 }
 
 static void test_a_page_that_makes_no_sense_is_not_gone_on_from(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "400 Bad Request", NULL, "", SCRIPT_ENDS},
+        CUT,
+        {STREAM, "400 Bad Request", NULL, "", SCRIPT_ENDS},
         {"?limit=2000 HTTP", "200 OK", NULL,
          "{\"metadata\":{\"resourceVersion\":\"50\",\"continue\":\"abc\"},\"items\":[" OBJECT(
              "a", "1") ",{}]}",
@@ -385,7 +421,7 @@ static void test_a_page_that_makes_no_sense_is_not_gone_on_from(void **state)
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 4);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
     stop(&f);
@@ -395,18 +431,19 @@ static void test_a_version_that_is_refused_again_and_again_is_given_up(void **st
 {
     static const char retry[] = "Retry-After: 1\r\n";
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, END("900"), SCRIPT_CUTS},
+        {LIST, "200 OK", NULL, LISTED("900", ""), SCRIPT_ENDS},
         {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
         {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
         {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
         {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
         {"&resourceVersion=900", "504 Gateway Timeout", retry, "", SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 7);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+a@1 synced ");
     stop(&f);
 }
@@ -425,14 +462,16 @@ static char *large_event(size_t size, const char *before, const char *after)
 
 static void test_an_object_too_large_is_skipped_and_the_watch_goes_on(void **state)
 {
-    char *body =
-        large_event(9 * 1024 * 1024, EVENT("ADDED", "a", "1") END("5"), EVENT("ADDED", "b", "7"));
-    struct script_step steps[] = {{LIST, "200 OK", NULL, body, SCRIPT_STAYS}};
+    char *body = large_event(9 * 1024 * 1024, "", EVENT("ADDED", "b", "7"));
+    struct script_step steps[] = {
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, body, SCRIPT_STAYS},
+    };
     struct kube_watch_counters counters;
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 1);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "+b@7 ");
     kube_watch_count(f.watch, &counters);
     assert_int_equal(counters.skipped, 1);
@@ -443,15 +482,37 @@ static void test_an_object_too_large_is_skipped_and_the_watch_goes_on(void **sta
 
 static void test_a_list_with_an_object_too_large_is_not_complete(void **state)
 {
-    char *body = large_event(9 * 1024 * 1024, EVENT("ADDED", "a", "1"), END("5"));
+    char *body = large_event(9 * 1024 * 1024,
+                             "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":[" OBJECT(
+                                 "a", "1") ",{\"",
+                             "\":1}]}");
     struct script_step steps[] = {
-        {LIST, "200 OK", NULL, body, SCRIPT_STAYS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2") END("9"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, body, SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("9", OBJECT("b", "2")), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
+    stop(&f);
+    free(body);
+}
+
+static void test_a_streamed_list_with_an_object_too_large_is_not_complete(void **state)
+{
+    char *body = large_event(9 * 1024 * 1024, EVENT("ADDED", "a", "1"), END("5"));
+    struct script_step steps[] = {
+        CUT,
+        {STREAM, "200 OK", NULL, body, SCRIPT_STAYS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "b", "2") END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
     stop(&f);
@@ -462,16 +523,17 @@ static void test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_
     void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5"),
-         SCRIPT_STAYS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "c", "7") END("9"),
-         SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1") "," OBJECT("b", "2")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("9", OBJECT("a", "1") "," OBJECT("c", "7")), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 2);
+    start(&f, steps, COUNT(steps));
     run_until(&f, "synced");
+    script_run_for(&f.script, 100); /* until it watches */
     kube_watch_relist(f.watch);
     assert_false(kube_watch_synced(f.watch));
     f.done = false;
@@ -509,7 +571,7 @@ static void test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_
     enum { AWAY = 14 };
     static const struct script_step other = {"GET /other", "403 Forbidden", NULL, "", SCRIPT_ENDS};
     static struct script_step steps[AWAY + 2] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_CUTS}};
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS}};
     struct fixture f;
 
     (void)state;
@@ -517,8 +579,8 @@ static void test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_
         steps[i] = (struct script_step){"&resourceVersion=5", NULL, NULL, NULL, SCRIPT_CUTS};
     steps[AWAY + 1] = (struct script_step){"&resourceVersion=5", "200 OK", NULL,
                                            EVENT("ADDED", "b", "7"), SCRIPT_STAYS};
-    start(&f, steps, AWAY + 2);
-    f.script.aside = &other;
+    start(&f, steps, COUNT(steps));
+    f.script.aside[0] = &other;
     run_until(&f, "synced ");
     while (f.script.next < AWAY + 2) {
         ask_something_else(&f);
@@ -533,7 +595,8 @@ static void test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_
 static void test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
         {"&resourceVersion=5", "200 OK", NULL, BOOKMARK("6"), SCRIPT_STAYS},
         {"&resourceVersion=6", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
     };
@@ -541,7 +604,7 @@ static void test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble(vo
     struct fixture f;
 
     (void)state;
-    start_timed(&f, steps, 3, 0, 300);
+    start_timed(&f, steps, COUNT(steps), 0, 300);
     run_until(&f, "+b@7 ");
     kube_watch_count(f.watch, &counters);
     assert_int_equal(counters.failures, 0);
@@ -552,14 +615,15 @@ static void test_a_watch_that_falls_silent_is_opened_anew_and_without_trouble(vo
 static void test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
         {"&resourceVersion=5", NULL, NULL, NULL, SCRIPT_STAYS},
         {"&resourceVersion=5", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start_timed(&f, steps, 3, 0, 300);
+    start_timed(&f, steps, COUNT(steps), 0, 300);
     run_until(&f, "synced ");
     for (int i = 0; i < 2000 && !kube_watch_trouble(f.watch); i++)
         script_run_for(&f.script, 10);
@@ -572,13 +636,14 @@ static void test_a_server_that_takes_a_watch_and_never_answers_is_a_trouble(void
 static void test_a_list_that_falls_silent_is_begun_again(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1"), SCRIPT_STAYS},
-        {LIST, "200 OK", NULL, EVENT("ADDED", "b", "2") END("5"), SCRIPT_STAYS},
+        CUT,
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "a", "1"), SCRIPT_STAYS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "b", "2") END("5"), SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start_timed(&f, steps, 2, 0, 300);
+    start_timed(&f, steps, COUNT(steps), 0, 300);
     run_until(&f, "synced ");
     assert_string_equal(f.heard, "+a@1 +b@2 -a synced ");
     stop(&f);
@@ -587,13 +652,14 @@ static void test_a_list_that_falls_silent_is_begun_again(void **state)
 static void test_the_first_list_waits_as_it_was_told(void **state)
 {
     static const struct script_step steps[] = {
-        {LISTING, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct kube_watch_counters counters;
     struct fixture f;
 
     (void)state;
-    start_timed(&f, steps, 1, 50, 0);
+    start_timed(&f, steps, COUNT(steps), 50, 0);
     kube_watch_count(f.watch, &counters);
     assert_int_equal(counters.lists, 0);
     assert_null(kube_watch_trouble(f.watch));
@@ -605,13 +671,14 @@ static void test_the_first_list_waits_as_it_was_told(void **state)
 static void test_asked_to_list_anew_while_it_waits_it_lists_once(void **state)
 {
     static const struct script_step steps[] = {
-        {LISTING, "200 OK", NULL, EVENT("ADDED", "a", "1") END("5"), SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct kube_watch_counters counters;
     struct fixture f;
 
     (void)state;
-    start_timed(&f, steps, 1, 3600 * 1000, 0);
+    start_timed(&f, steps, COUNT(steps), 3600 * 1000, 0);
     kube_watch_relist(f.watch);
     run_until(&f, "synced");
     kube_watch_count(f.watch, &counters);
@@ -622,13 +689,13 @@ static void test_asked_to_list_anew_while_it_waits_it_lists_once(void **state)
 static void test_a_handler_may_free_the_watch(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("5"),
-         SCRIPT_STAYS},
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1") "," OBJECT("b", "2")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, "", SCRIPT_STAYS},
     };
     struct fixture f;
 
     (void)state;
-    start(&f, steps, 1);
+    start(&f, steps, COUNT(steps));
     f.frees = true;
     script_run(&f.script, &f.done);
     assert_string_equal(f.heard, "+a@1 ");
@@ -638,7 +705,8 @@ static void test_a_handler_may_free_the_watch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_streamed_list_goes_on_as_the_watch),
+        cmocka_unit_test(test_a_list_is_read_whole_and_then_watched),
+        cmocka_unit_test(test_a_list_that_took_too_long_is_streamed_and_goes_on_as_the_watch),
         cmocka_unit_test(test_an_expired_version_is_listed_anew_and_what_is_missing_is_removed),
         cmocka_unit_test(test_410_as_the_answer_is_listed_anew),
         cmocka_unit_test(test_a_list_that_is_not_complete_removes_nothing),
@@ -655,6 +723,7 @@ int main(void)
         cmocka_unit_test(test_a_version_that_is_refused_again_and_again_is_given_up),
         cmocka_unit_test(test_an_object_too_large_is_skipped_and_the_watch_goes_on),
         cmocka_unit_test(test_a_list_with_an_object_too_large_is_not_complete),
+        cmocka_unit_test(test_a_streamed_list_with_an_object_too_large_is_not_complete),
         cmocka_unit_test(
             test_asked_to_list_anew_it_drops_the_stream_and_is_not_synced_until_the_end),
         cmocka_unit_test(test_an_answer_to_somebody_else_ends_the_wait_for_a_server_that_was_away),
