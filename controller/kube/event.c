@@ -18,7 +18,7 @@
 #include <time.h>
 
 enum {
-    LINE_KEEP = 64 * 1024, /* bytes that stay allocated between lines */
+    LINE_KEEP = 64 * 1024,  /* bytes that stay allocated between lines */
     REST_MAX = 1024 * 1024, /* three bytes for an item */
     UID_MAX = 128,
     VERSION_MAX = 128,

@@ -39,7 +39,7 @@ enum {
     VERSION_SIZE = 129,
     PAGE_ITEMS = 2000,           /* of 500, a list takes the API server half as long again */
     PAGE_TIMEOUT_MS = 90 * 1000, /* the API server gives up after 60 s, and says so */
-    WATCH_LEAST_S = 300, /* a watch lasts this to twice this, so that reconnects spread */
+    WATCH_LEAST_S = 300,         /* a watch lasts this to twice this, so that reconnects spread */
     WATCH_SLACK_MS = 30 * 1000,
     WATCH_HEALTHY_MS = 1000,      /* one that ended sooner counts as failed */
     ANSWER_MOST_MS = 60 * 1000,   /* until the head of an answer */
@@ -76,9 +76,9 @@ struct kube_watch {
     struct kube_items page; /* a whole list is one page, too */
 
     char version[VERSION_SIZE];
-    bool list_incomplete;  /* an object of it could not be read */
-    enum list_way way;     /* the first that this server is able to */
-    char *page_token;      /* "continue"; NULL: the first page */
+    bool list_incomplete; /* an object of it could not be read */
+    enum list_way way;    /* the first that this server is able to */
+    char *page_token;     /* "continue"; NULL: the first page */
     bool synced;
 
     uint64_t silence_ms; /* most of a stream */
@@ -578,10 +578,9 @@ static void start_page(struct kube_watch *watch)
                  watch->page_token ? "&continue=" : "", watch->page_token ? watch->page_token : "",
                  watch->query ? "&" : "", watch->query ? watch->query : "") < 0)
         path = NULL;
-    start_request(
-        watch, path,
-        (struct kube_request_options){
-            .timeout_ms = PAGE_TIMEOUT_MS, .data = on_page_data, .done = on_page_done});
+    start_request(watch, path,
+                  (struct kube_request_options){
+                      .timeout_ms = PAGE_TIMEOUT_MS, .data = on_page_data, .done = on_page_done});
 }
 
 static void start_list(struct kube_watch *watch)

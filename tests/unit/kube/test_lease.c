@@ -129,11 +129,8 @@ static void on_left(void *context)
 static void test_a_lease_that_is_not_there_is_made_and_renewed(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, LISTED("")},
-        {READ, NOT_FOUND},
-        {CREATE, OURS("2")},
-        {PATCH, OURS("3")},
-        {PATCH, OURS("4")},
+        {LIST, LISTED("")}, {READ, NOT_FOUND},  {CREATE, OURS("2")},
+        {PATCH, OURS("3")}, {PATCH, OURS("4")},
     };
     struct fixture f;
 
@@ -185,8 +182,8 @@ static void test_a_lease_that_another_renews_is_left_alone(void **state)
 static void test_a_lease_that_is_given_back_is_taken_at_once(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, LISTED(LEASE("5", "other", "3600", "2026-11-24T03:00:00.000000Z") ","
-                     LEASE("6", "", "1", "2026-11-24T03:00:01.000000Z"))},
+        {LIST, LISTED(LEASE("5", "other", "3600", "2026-11-24T03:00:00.000000Z") "," LEASE(
+                   "6", "", "1", "2026-11-24T03:00:01.000000Z"))},
         /* The answer is older than the event. */
         {READ, "200 OK", NULL, LEASE("5", "other", "3600", "2026-11-24T03:00:00.000000Z"),
          SCRIPT_ENDS},
@@ -254,15 +251,11 @@ static void test_a_leader_whose_lease_another_took_stands_by(void **state)
 static void test_a_leader_keeps_a_lease_that_somebody_labelled(void **state)
 {
     static const struct script_step steps[] = {
-        {LIST, LISTED("")},
-        {READ, "200 OK", NULL, LEASE("5", "", "1", ""), SCRIPT_ENDS},
-        {PATCH, OURS("6")},
-        {PATCH, CONFLICT},
-        {READ, OURS("8")},
-        {PATCH, OURS("9")},
+        {LIST, LISTED("")},  {READ, "200 OK", NULL, LEASE("5", "", "1", ""), SCRIPT_ENDS},
+        {PATCH, OURS("6")},  {PATCH, CONFLICT},
+        {READ, OURS("8")},   {PATCH, OURS("9")},
         {PATCH, NOT_FOUND}, /* or deleted */
-        {READ, NOT_FOUND},
-        {CREATE, OURS("11")},
+        {READ, NOT_FOUND},   {CREATE, OURS("11")},
         {PATCH, OURS("12")},
     };
     struct fixture f;

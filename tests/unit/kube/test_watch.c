@@ -33,7 +33,10 @@
 #define STREAM "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
 #define COUNT(steps) (sizeof(steps) / sizeof((steps)[0]))
 /* A list that makes the watch stream the next ones. */
-#define CUT {LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":", SCRIPT_CUTS}
+#define CUT                                                                      \
+    {                                                                            \
+        LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":", SCRIPT_CUTS \
+    }
 
 struct fixture {
     struct script script;
@@ -482,10 +485,9 @@ static void test_an_object_too_large_is_skipped_and_the_watch_goes_on(void **sta
 
 static void test_a_list_with_an_object_too_large_is_not_complete(void **state)
 {
-    char *body = large_event(9 * 1024 * 1024,
-                             "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":[" OBJECT(
-                                 "a", "1") ",{\"",
-                             "\":1}]}");
+    char *body = large_event(
+        9 * 1024 * 1024,
+        "{\"metadata\":{\"resourceVersion\":\"5\"},\"items\":[" OBJECT("a", "1") ",{\"", "\":1}]}");
     struct script_step steps[] = {
         {LIST, "200 OK", NULL, body, SCRIPT_ENDS},
         {LIST, "200 OK", NULL, LISTED("9", OBJECT("b", "2")), SCRIPT_ENDS},
