@@ -94,8 +94,11 @@ static void on_info(void *context, struct connection *connection, const struct h
 static void on_denied(void *context, struct connection *connection, struct str subject,
                       bool is_reply)
 {
-    (void)context, (void)connection, (void)is_reply;
+    struct feed *feed = context;
+
+    (void)connection, (void)is_reply;
     log_warn("the table's user may not publish in NATS", LOG_STR("subject", subject));
+    feed->handler.denied(feed->handler.context, subject);
 }
 
 static void on_down(void *context, struct connection *connection, const char *reason)

@@ -34,6 +34,8 @@ struct feed_handler {
     void (*message)(void *context, const struct proto_operation *message);
     /* To the question with this id. */
     void (*answer)(void *context, uint32_t id, const struct proto_operation *message);
+    /* This user may not publish to the subject: a question to it stays without answer. */
+    void (*denied)(void *context, struct str subject);
     /* The connection is there, or could not be made, or is lost; why NULL: it is there. */
     void (*changed)(void *context, const char *why);
     void *context;

@@ -164,6 +164,16 @@ static void miss_jetstream(struct watch *watch, const char *reason)
         go_away(watch, reason);
 }
 
+static void on_denied(void *context, struct str subject)
+{
+    struct watch *watch = context;
+    const struct names_subject asked = names_request(&watch->names, "CONSUMER.CREATE");
+
+    if (watch->reading == ASKED && str_equal(subject, str_from(asked.text)))
+        pause_on(watch, "the NATS user may not create a consumer of the table's stream ($JS.API."
+                        "CONSUMER.CREATE): correct its permissions");
+}
+
 static void on_changed(void *context, const char *why)
 {
     struct watch *watch = context;
@@ -647,7 +657,7 @@ int watch_start(const struct watch_options *options, struct swap *swap, struct w
                 char *ret_error, size_t error_size)
 {
     struct watch *watch = calloc(1, sizeof(*watch));
-    const struct feed_handler feed_handler = {on_message, on_answer, on_changed, watch};
+    const struct feed_handler feed_handler = {on_message, on_answer, on_denied, on_changed, watch};
     struct feed_options feed_options;
     char boot[23];
     int result = -ENOMEM;

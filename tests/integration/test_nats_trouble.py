@@ -1,6 +1,7 @@
 """NATS is not there, or not as it should be: programs say why, and recover alone."""
 
 import json
+import time
 
 import pytest
 
@@ -77,6 +78,21 @@ def test_a_user_that_may_not(start):
     ).start()
     controller = start(f"nats://u:p@127.0.0.1:{server.port}")
     eventually(lambda: readyz_says(controller, 'Permissions Violation for Publish to "$JS.API.STREAM.INFO'))
+
+
+def test_a_table_that_the_gateways_user_may_not_read(tmp_path, start):
+    server = start.new_server(config="""authorization { users: [
+        { user: u, password: p },
+        { user: gw, password: p, permissions: { publish: { deny: ["$JS.API.CONSUMER.CREATE.>"] } } } ] }""").start()
+    start(f"nats://u:p@127.0.0.1:{server.port}").wait_ready()
+    gateway = Gateway(tmp_path, f"nats://gw:p@127.0.0.1:{server.port}", "gw-0").start()
+    try:
+        eventually(lambda: readyz_says(gateway, "may not create a consumer of the table's stream"))
+        time.sleep(3)  # it asks again and again
+        assert readyz_says(gateway, "may not create a consumer of the table's stream")
+        assert "the table's user may not publish in NATS" in gateway.log
+    finally:
+        gateway.stop()
 
 
 def test_tables_of_another_domain_are_reached_over_a_leaf_node(tmp_path, start):

@@ -24,7 +24,7 @@
 
 enum { PATIENCE_MS = 60000, ATTEMPTS = 20, SLOW_MS = 5000 };
 
-enum event { NOTHING, UP, DOWN, MESSAGE, ANSWER };
+enum event { NOTHING, UP, DOWN, MESSAGE, ANSWER, DENIED };
 
 struct fixture {
     struct feed *feed;
@@ -81,6 +81,12 @@ static void on_answer(void *context, uint32_t id, const struct proto_operation *
     happened(context, ANSWER);
 }
 
+static void on_denied(void *context, struct str subject)
+{
+    assert_true(str_equal(subject, STR_LIT("a.question")));
+    happened(context, DENIED);
+}
+
 static void on_changed(void *context, const char *why)
 {
     struct fixture *fixture = context;
@@ -95,7 +101,7 @@ static void on_changed(void *context, const char *why)
 
 static void open_feed(struct fixture *fixture, const char *servers)
 {
-    const struct feed_handler handler = {on_message, on_answer, on_changed, fixture};
+    const struct feed_handler handler = {on_message, on_answer, on_denied, on_changed, fixture};
     const struct feed_options options = {
         .servers = servers, .inbox_prefix = "_TABLE", .name = "pod-1"};
     char error[128];
@@ -217,7 +223,8 @@ static void a_name_that_takes_long_is_waited_for(void **state)
 
 static void it_may_be_left_from_within_each_call(void **state)
 {
-    static const enum event events[] = {UP, MESSAGE, ANSWER};
+    static const char denied[] = "-ERR 'Permissions Violation for Publish to \"a.question\"'\r\n";
+    static const enum event events[] = {UP, MESSAGE, ANSWER, DENIED};
     struct fixture fixture;
     char inbox[256], text[1024];
     uint32_t id;
@@ -240,6 +247,8 @@ static void it_may_be_left_from_within_each_call(void **state)
         if (events[i] == MESSAGE)
             snprintf(text, sizeof(text), "MSG a %u 1\r\n1\r\nMSG a %u 1\r\n2\r\nMSG b 1 0\r\n\r\n",
                      id, id);
+        else if (events[i] == DENIED)
+            snprintf(text, sizeof(text), "%s%s%s", denied, denied, "MSG b 1 0\r\n\r\n");
         else
             snprintf(text, sizeof(text), "MSG %s 1 1\r\n1\r\nMSG %s 1 1\r\n2\r\n-ERR 'late'\r\n",
                      inbox, inbox);
