@@ -441,9 +441,9 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     yyjson_val *items = yyjson_obj_get(root, "items");
     const char *token = yyjson_get_str(yyjson_obj_get(metadata, "continue"));
 
-    if (!yyjson_is_str(version) || yyjson_get_len(version) >= sizeof(watch->version) ||
-        !yyjson_is_arr(items) || yyjson_arr_size(items) != watch->page.count ||
-        (token && !is_token(str_from(token))))
+    if (!yyjson_is_str(version) || yyjson_get_len(version) == 0 ||
+        yyjson_get_len(version) >= sizeof(watch->version) || !yyjson_is_arr(items) ||
+        yyjson_arr_size(items) != watch->page.count || (token && !is_token(str_from(token))))
         return -EBADMSG;
     forget_page(watch);
     if (token && *token) {

@@ -219,6 +219,29 @@ static void test_a_list_that_is_not_complete_removes_nothing(void **state)
     stop(&f);
 }
 
+static void test_a_list_that_makes_no_sense_removes_nothing(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=5", "200 OK", NULL, EXPIRED, SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("", ""), SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[]",
+         SCRIPT_ENDS},
+        {LIST, "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[],\"more\":[" OBJECT("a", "1") "]}",
+         SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("9", OBJECT("a", "1")), SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, COUNT(steps));
+    run_until(&f, "synced synced ");
+    assert_string_equal(f.heard, "+a@1 synced synced ");
+    stop(&f);
+}
+
 static void test_the_trouble_says_what_the_server_said(void **state)
 {
     static const struct script_step steps[] = {
@@ -712,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_an_expired_version_is_listed_anew_and_what_is_missing_is_removed),
         cmocka_unit_test(test_410_as_the_answer_is_listed_anew),
         cmocka_unit_test(test_a_list_that_is_not_complete_removes_nothing),
+        cmocka_unit_test(test_a_list_that_makes_no_sense_removes_nothing),
         cmocka_unit_test(test_the_trouble_says_what_the_server_said),
         cmocka_unit_test(test_after_a_cut_in_an_event_the_watch_goes_on_before_it),
         cmocka_unit_test(test_a_bookmark_moves_the_version),
