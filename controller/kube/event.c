@@ -18,8 +18,8 @@
 #include <time.h>
 
 enum {
-    LINE_KEEP = 64 * 1024,  /* bytes that stay allocated between lines */
-    REST_MAX = 1024 * 1024, /* three bytes for an item */
+    LINE_KEEP = 64 * 1024,       /* bytes that stay allocated between lines */
+    REST_MAX = 16 * 1024 * 1024, /* two bytes for an item */
     UID_MAX = 128,
     VERSION_MAX = 128,
     TIME_TEXT_MAX = 64,

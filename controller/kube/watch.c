@@ -502,6 +502,7 @@ static void on_page_end(struct kube_watch *watch)
     int error = document ? read_page_head(watch, yyjson_doc_get_root(document)) : -EBADMSG;
 
     yyjson_doc_free(document);
+    kube_items_reset(&watch->page);
     if (error) {
         fail_page(watch, error);
         return;

@@ -113,7 +113,7 @@ static void test_items_are_the_same_however_the_list_is_cut(void **state)
 
 static void test_what_is_around_items_is_kept_whole_or_not_at_all(void **state)
 {
-    enum { SIZE = 2 * 1024 * 1024 };
+    enum { SIZE = 20 * 1024 * 1024 };
     char *text = malloc(SIZE + 1), out[256];
     struct kube_items items;
 
