@@ -19,7 +19,7 @@
 
 enum {
     LINE_KEEP = 64 * 1024,       /* bytes that stay allocated between lines */
-    REST_MAX = 16 * 1024 * 1024, /* two bytes for an item */
+    REST_MAX = 16 * 1024 * 1024, /* three bytes for an item */
     UID_MAX = 128,
     VERSION_MAX = 128,
     TIME_TEXT_MAX = 64,
@@ -385,7 +385,7 @@ enum kube_line kube_items_next(struct kube_items *items, struct str *bytes, stru
         keep_rest(items, begin, (size_t)(at - begin) - in_item(items));
         begin = at;
         if (in_item(items)) {
-            keep_rest(items, "0", 1);
+            keep_rest(items, "{}", 2);
             items->count++;
             begin--;
         }
@@ -398,4 +398,9 @@ enum kube_line kube_items_next(struct kube_items *items, struct str *bytes, stru
     if (in_item(items) || at == begin)
         return KUBE_LINE_NONE;
     return finish(&items->item, begin, (size_t)(at - begin), ret_item);
+}
+
+bool kube_items_complete(const struct kube_items *items)
+{
+    return items->depth == 0 && !items->rest_lost;
 }

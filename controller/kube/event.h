@@ -97,8 +97,9 @@ bool kube_lines_pending(const struct kube_lines *lines);
  *
  *      {"kind": "RouteList", "metadata": {...}, "items": [{...}, {...}]}
  *
- * An item is an object in an array of the outermost object. In `rest` each stands as 0, so that it
- * is small and JSON if the whole is. An item over the limit is dropped as it comes and reported.
+ * An item is an object in an array of the outermost object. In `rest` each stands as {}, so that
+ * it is small, and JSON if and only if the whole is, apart from what items are made of. An item
+ * over the limit is dropped as it comes and reported.
  */
 struct kube_items {
     struct kube_lines item; /* the item so far */
@@ -116,5 +117,7 @@ void kube_items_done(struct kube_items *items);
 void kube_items_reset(struct kube_items *items);
 /* As kube_lines_next, of items. */
 enum kube_line kube_items_next(struct kube_items *items, struct str *bytes, struct str *ret_item);
+/* Has all come that was begun, and was all kept? */
+bool kube_items_complete(const struct kube_items *items);
 
 #endif

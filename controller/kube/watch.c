@@ -6,11 +6,12 @@
  *       │  └─ version unknown ─┘ └─ version known ─▶ FOLLOWING
  *       └──────────────────────── 410 ─────────────────────┘ (after a wait, too)
  *
- * A list is asked for whole, which the API server answers from its cache, and read item by item as
- * it comes. Where it is cut off before its end, as what takes longer than a request may, the next
- * one is streamed: a watch that begins with what is there, says in a bookmark when that was all,
- * and goes on without a gap. (Streamed, an item costs the server half as much again: it is encoded
- * twice and sent alone.) A server that refuses to stream is listed in pages, which come from etcd.
+ * A list is asked for whole, which the API server answers from its cache (since 1.31), and read
+ * item by item as it comes. Where it is cut off before its end, as what takes longer than a request
+ * may, the next one is streamed: a watch that begins with what is there, says in a bookmark when
+ * that was all, and goes on without a gap. (Streamed, an item costs the server half as much again:
+ * it is encoded twice and sent alone.) A server that refuses to stream is listed in pages, which
+ * come from etcd.
  *
  * Lists always ask for the most recent state (no resourceVersion): an older one, from a server that
  * lags, would make us take new objects for deleted.
@@ -77,7 +78,7 @@ struct kube_watch {
 
     char version[VERSION_SIZE];
     bool list_incomplete; /* an object of it could not be read */
-    enum list_way way;    /* the first that this server is able to */
+    enum list_way way;    /* the first that has not failed here */
     char *page_token;     /* "continue"; NULL: the first page */
     bool synced;
 
@@ -439,15 +440,17 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     yyjson_val *metadata = yyjson_obj_get(root, "metadata");
     yyjson_val *version = yyjson_obj_get(metadata, "resourceVersion");
     yyjson_val *items = yyjson_obj_get(root, "items");
-    const char *token = yyjson_get_str(yyjson_obj_get(metadata, "continue"));
+    yyjson_val *more = yyjson_obj_get(metadata, "continue");
+    struct str token = str_make(yyjson_get_str(more), yyjson_get_len(more) * yyjson_is_str(more));
 
     if (!yyjson_is_str(version) || yyjson_get_len(version) == 0 ||
         yyjson_get_len(version) >= sizeof(watch->version) || !yyjson_is_arr(items) ||
-        yyjson_arr_size(items) != watch->page.count || (token && !is_token(str_from(token))))
+        yyjson_arr_size(items) != watch->page.count ||
+        (more && !yyjson_is_null(more) && !yyjson_is_str(more)) || !is_token(token))
         return -EBADMSG;
     forget_page(watch);
-    if (token && *token) {
-        watch->page_token = strdup(token);
+    if (token.len) {
+        watch->page_token = strndup(token.ptr, token.len);
         return watch->page_token ? 0 : -ENOMEM;
     }
     move_version(watch, str_make(yyjson_get_str(version), yyjson_get_len(version)));
@@ -495,6 +498,12 @@ static void on_page_data(void *context, struct str bytes)
     }
 }
 
+static void stop_listing_whole(struct kube_watch *watch)
+{
+    if (watch->way == LIST_WHOLE)
+        watch->way = LIST_STREAMED;
+}
+
 static void on_page_end(struct kube_watch *watch)
 {
     struct str rest = buffer_view(&watch->page.rest);
@@ -502,6 +511,8 @@ static void on_page_end(struct kube_watch *watch)
     int error = document ? read_page_head(watch, yyjson_doc_get_root(document)) : -EBADMSG;
 
     yyjson_doc_free(document);
+    if (!kube_items_complete(&watch->page))
+        stop_listing_whole(watch); /* whoever is in between has cut it off properly */
     kube_items_reset(&watch->page);
     if (error) {
         fail_page(watch, error);
@@ -523,8 +534,8 @@ static void on_page_done(void *context, const struct kube_response *response)
         on_page_end(watch);
         return;
     }
-    if (watch->way == LIST_WHOLE && (response->status == 200 || response->status == 504))
-        watch->way = LIST_STREAMED;
+    if (response->status == 200 || response->status == 504)
+        stop_listing_whole(watch);
     fail_response(watch, response);
 }
 
@@ -586,6 +597,7 @@ static void start_page(struct kube_watch *watch)
 
 static void start_list(struct kube_watch *watch)
 {
+    forget_page(watch); /* of a list that is given up: its objects would count as missing */
     kube_cache_begin_list(&watch->cache);
     watch->list_incomplete = false;
     watch->counters.lists++;

@@ -84,17 +84,19 @@ static void test_items_are_the_same_however_the_list_is_cut(void **state)
     static const struct {
         const char *list, *cut;
         size_t count;
+        bool complete;
     } cases[] = {
         {"{\"a\":[], \"items\":[{\"b\":[{}]}, {},{\"c\":1}],\"m\":{\"n\":[{\"o\":{}}]}}\n",
-         "<{\"b\":[{}]}><{}><{\"c\":1}>={\"a\":[], \"items\":[0, "
-         "0,0],\"m\":{\"n\":[{\"o\":{}}]}}\n",
-         3},
+         "<{\"b\":[{}]}><{}><{\"c\":1}>={\"a\":[], \"items\":[{}, "
+         "{},{}],\"m\":{\"n\":[{\"o\":{}}]}}\n",
+         3, true},
         {"{\"items\":[{\"}\":\"]\\\"}\"},{\"\\\\\":\"{\"}],\"]\":\"[{\"}",
-         "<{\"}\":\"]\\\"}\"}><{\"\\\\\":\"{\"}>={\"items\":[0,0],\"]\":\"[{\"}", 2},
+         "<{\"}\":\"]\\\"}\"}><{\"\\\\\":\"{\"}>={\"items\":[{},{}],\"]\":\"[{\"}", 2, true},
         {"{\"items\":[{\"x\":\"more than the thirty-two bytes\"},{\"d\":2},7,[8]]}",
-         "<!><{\"d\":2}><[8]>={\"items\":[0,0,7,0]}", 3},
-        {"{\"items\":[{\"d\":2},{\"e\":", "<{\"d\":2}>={\"items\":[0,0", 2},
-        {"]}{}", "=]}{}", 0},
+         "<!><{\"d\":2}><[8]>={\"items\":[{},{},7,{}]}", 3, true},
+        {"{\"items\":[{\"d\":2},{\"e\":", "<{\"d\":2}>={\"items\":[{},{}", 2, false},
+        {"{\"items\":[1{\"d\":2}]}", "<{\"d\":2}>={\"items\":[1{}]}", 1, true},
+        {"]}{}", "=]}{}", 0, true},
     };
     struct kube_items items;
     char out[256];
@@ -107,6 +109,7 @@ static void test_items_are_the_same_however_the_list_is_cut(void **state)
             cut_items(&items, cases[i].list, piece, out, sizeof(out));
             assert_string_equal(out, cases[i].cut);
             assert_int_equal(items.count, cases[i].count);
+            assert_int_equal(kube_items_complete(&items), cases[i].complete);
         }
     kube_items_done(&items);
 }
@@ -124,6 +127,7 @@ static void test_what_is_around_items_is_kept_whole_or_not_at_all(void **state)
     kube_items_init(&items, 32);
     cut_items(&items, text, SIZE / 16, out, sizeof(out));
     assert_string_equal(out, "<{}>=");
+    assert_false(kube_items_complete(&items));
     kube_items_reset(&items);
     cut_items(&items, "{\"items\":[]}", 64, out, sizeof(out));
     assert_string_equal(out, "={\"items\":[]}");

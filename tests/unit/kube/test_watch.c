@@ -225,11 +225,10 @@ static void test_a_list_that_makes_no_sense_removes_nothing(void **state)
         {LIST, "200 OK", NULL, LISTED("5", OBJECT("a", "1")), SCRIPT_ENDS},
         {"&resourceVersion=5", "200 OK", NULL, EXPIRED, SCRIPT_ENDS},
         {LIST, "200 OK", NULL, LISTED("", ""), SCRIPT_ENDS},
-        {LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[]",
-         SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("7", "1" OBJECT("b", "2")), SCRIPT_ENDS},
+        {LIST, "200 OK", NULL, LISTED("7", "],\"more\":[" OBJECT("a", "1")), SCRIPT_ENDS},
         {LIST, "200 OK", NULL,
-         "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[],\"more\":[" OBJECT("a", "1") "]}",
-         SCRIPT_ENDS},
+         "{\"metadata\":{\"resourceVersion\":\"7\",\"continue\":7},\"items\":[]}", SCRIPT_ENDS},
         {LIST, "200 OK", NULL, LISTED("9", OBJECT("a", "1")), SCRIPT_ENDS},
         {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
@@ -237,8 +236,46 @@ static void test_a_list_that_makes_no_sense_removes_nothing(void **state)
 
     (void)state;
     start(&f, steps, COUNT(steps));
-    run_until(&f, "synced synced ");
-    assert_string_equal(f.heard, "+a@1 synced synced ");
+    run_until(&f, "-b synced ");
+    assert_string_equal(f.heard, "+a@1 synced +b@2 -b synced ");
+    stop(&f);
+}
+
+static void test_a_list_that_was_cut_off_properly_is_streamed(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL, "{\"metadata\":{\"resourceVersion\":\"7\"},\"items\":[",
+         SCRIPT_ENDS},
+        {STREAM, "200 OK", NULL, EVENT("ADDED", "a", "1") END("9"), SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, COUNT(steps));
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 synced ");
+    stop(&f);
+}
+
+static void test_pages_of_a_list_that_was_given_up_are_not_gone_on_from(void **state)
+{
+    static const struct script_step steps[] = {
+        {LIST, "200 OK", NULL,
+         "{\"metadata\":{\"resourceVersion\":\"5\",\"continue\":\"abc\"},\"items\":[" OBJECT(
+             "a", "1") "]}",
+         SCRIPT_ENDS},
+        {"?limit=0&continue=abc HTTP", "200 OK", NULL, "{\"items\":[", SCRIPT_CUTS},
+        {STREAM, "422 Unprocessable Entity", NULL, "", SCRIPT_ENDS},
+        {"?limit=2000 HTTP", "200 OK", NULL, LISTED("9", OBJECT("a", "1") "," OBJECT("b", "2")),
+         SCRIPT_ENDS},
+        {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
+    };
+    struct fixture f;
+
+    (void)state;
+    start(&f, steps, COUNT(steps));
+    run_until(&f, "synced ");
+    assert_string_equal(f.heard, "+a@1 +b@2 synced ");
     stop(&f);
 }
 
@@ -736,6 +773,8 @@ int main(void)
         cmocka_unit_test(test_410_as_the_answer_is_listed_anew),
         cmocka_unit_test(test_a_list_that_is_not_complete_removes_nothing),
         cmocka_unit_test(test_a_list_that_makes_no_sense_removes_nothing),
+        cmocka_unit_test(test_a_list_that_was_cut_off_properly_is_streamed),
+        cmocka_unit_test(test_pages_of_a_list_that_was_given_up_are_not_gone_on_from),
         cmocka_unit_test(test_the_trouble_says_what_the_server_said),
         cmocka_unit_test(test_after_a_cut_in_an_event_the_watch_goes_on_before_it),
         cmocka_unit_test(test_a_bookmark_moves_the_version),
