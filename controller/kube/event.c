@@ -25,7 +25,7 @@ enum {
     TIME_TEXT_MAX = 64,
 };
 
-static struct str text_of(yyjson_val *value)
+struct str kube_text(yyjson_val *value)
 {
     return str_make(yyjson_get_str(value), yyjson_get_len(value) * yyjson_is_str(value));
 }
@@ -34,7 +34,7 @@ static struct str text_of(yyjson_val *value)
 static bool read_text(yyjson_val *object, const char *key, size_t max, struct str *ret_text)
 {
     yyjson_val *value = yyjson_obj_get(object, key);
-    struct str text = text_of(value);
+    struct str text = kube_text(value);
 
     if ((value && !yyjson_is_str(value)) || text.len > max)
         return false;
@@ -104,8 +104,8 @@ struct kube_failure kube_failure_read(yyjson_val *value)
             (uint64_t)(yyjson_get_int(retry_after_s) > 0 ? yyjson_get_int(retry_after_s) : 0) *
             1000,
         .code = yyjson_get_int(yyjson_obj_get(value, "code")),
-        .reason = text_of(yyjson_obj_get(value, "reason")),
-        .message = text_of(yyjson_obj_get(value, "message")),
+        .reason = kube_text(yyjson_obj_get(value, "reason")),
+        .message = kube_text(yyjson_obj_get(value, "message")),
     };
 }
 
@@ -148,20 +148,44 @@ static int read_typed(struct str type, yyjson_val *value, struct kube_event *eve
     return -EBADMSG;
 }
 
+static int read_document(struct str text, yyjson_doc **ret_document)
+{
+    yyjson_read_err why;
+
+    *ret_document = yyjson_read_opts((char *)text.ptr, text.len, 0, NULL, &why);
+    if (*ret_document)
+        return 0;
+    return why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? -ENOMEM : -EBADMSG;
+}
+
+int kube_item_read(struct str item, struct kube_event *ret_event)
+{
+    struct kube_event event = {.type = KUBE_EVENT_ADDED};
+    int error = read_document(item, &event.document);
+
+    if (!error)
+        error = kube_object_read(yyjson_doc_get_root(event.document), &event.object);
+    if (error) {
+        kube_event_done(&event);
+        return error;
+    }
+    *ret_event = event;
+    return 0;
+}
+
 int kube_event_read(struct str line, struct kube_event *ret_event)
 {
     struct kube_event event = {0};
-    yyjson_read_err why;
     yyjson_val *root, *object;
-    int error = -EBADMSG;
+    int error = read_document(line, &event.document);
 
-    event.document = yyjson_read_opts((char *)line.ptr, line.len, 0, NULL, &why);
-    if (!event.document)
-        return why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? -ENOMEM : -EBADMSG;
+    if (error)
+        return error;
     root = yyjson_doc_get_root(event.document);
     object = yyjson_obj_get(root, "object");
+    error = -EBADMSG;
     if (yyjson_is_obj(object))
-        error = read_typed(text_of(yyjson_obj_get(root, "type")), object, &event);
+        error = read_typed(kube_text(yyjson_obj_get(root, "type")), object, &event);
     if (error) {
         kube_event_done(&event);
         return error;

@@ -51,6 +51,9 @@ struct kube_event {
     yyjson_doc *document;        /* owned; everything above borrows it */
 };
 
+/* Empty unless value is a string. Borrows it. */
+struct str kube_text(yyjson_val *value);
+
 /* 0; -EBADMSG: it has no name, uid or resourceVersion, or one of the wrong type or size. */
 int kube_object_read(yyjson_val *value, struct kube_object *ret_object);
 
@@ -59,6 +62,8 @@ struct kube_failure kube_failure_read(yyjson_val *value);
 
 /* 0, then kube_event_done; -EBADMSG: not an event; -ENOMEM. */
 int kube_event_read(struct str line, struct kube_event *ret_event);
+/* The same of an item of a list, as if it were ADDED. */
+int kube_item_read(struct str item, struct kube_event *ret_event);
 void kube_event_done(struct kube_event *event);
 
 /* "2026-11-24T03:00:00Z" with optional fraction and offset (RFC 3339) to Unix time; -EINVAL. */

@@ -441,7 +441,7 @@ static int read_page_head(struct kube_watch *watch, yyjson_val *root)
     yyjson_val *version = yyjson_obj_get(metadata, "resourceVersion");
     yyjson_val *items = yyjson_obj_get(root, "items");
     yyjson_val *more = yyjson_obj_get(metadata, "continue");
-    struct str token = str_make(yyjson_get_str(more), yyjson_get_len(more) * yyjson_is_str(more));
+    struct str token = kube_text(more);
 
     if (!yyjson_is_str(version) || yyjson_get_len(version) == 0 ||
         yyjson_get_len(version) >= sizeof(watch->version) || !yyjson_is_arr(items) ||
@@ -465,22 +465,16 @@ static void fail_page(struct kube_watch *watch, int error)
 
 static void on_item(struct kube_watch *watch, struct str item)
 {
-    yyjson_read_err why;
-    yyjson_doc *document = yyjson_read_opts((char *)item.ptr, item.len, 0, NULL, &why);
-    struct kube_object object;
-    int error;
+    struct kube_event event;
+    int error = kube_item_read(item, &event);
 
-    if (document)
-        error = kube_object_read(yyjson_doc_get_root(document), &object);
-    else
-        error = why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION ? -ENOMEM : -EBADMSG;
     if (error) {
         fail_page(watch, error);
-    } else {
-        watch->counters.events++;
-        on_upsert(watch, &object);
+        return;
     }
-    yyjson_doc_free(document);
+    watch->counters.events++;
+    on_upsert(watch, &event.object);
+    kube_event_done(&event);
 }
 
 static void on_page_data(void *context, struct str bytes)

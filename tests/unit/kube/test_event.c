@@ -10,10 +10,12 @@
 
 #include <cmocka.h>
 
-/* The lines of text, fed in pieces of the given sizes, as "<line>" each, "!" for a skipped one. */
-static void cut(struct kube_lines *lines, const char *text, size_t piece, char *out, size_t size)
+/* The lines of text, or the items of a list (the other is NULL), fed in pieces of this size, as
+ * "<line>" each, "!" for a skipped one. */
+static void cut(struct kube_lines *lines, struct kube_items *items, const char *text, size_t piece,
+                char *out, size_t size)
 {
-    size_t length = strlen(text);
+    size_t length = strlen(text), used = 0;
 
     out[0] = '\0';
     for (size_t at = 0; at < length; at += piece) {
@@ -23,13 +25,13 @@ static void cut(struct kube_lines *lines, const char *text, size_t piece, char *
         struct str bytes = str_make(memcpy(copy, text + at, part), part), line;
         enum kube_line kind;
 
-        while ((kind = kube_lines_next(lines, &bytes, &line)) != KUBE_LINE_NONE) {
-            size_t used = strlen(out);
-
+        while ((kind = lines ? kube_lines_next(lines, &bytes, &line)
+                             : kube_items_next(items, &bytes, &line)) != KUBE_LINE_NONE) {
             if (kind == KUBE_LINE_WHOLE)
                 snprintf(out + used, size - used, "<" STR_FMT ">", STR_ARG(line));
             else
                 snprintf(out + used, size - used, "!");
+            used += strlen(out + used);
         }
         assert_int_equal(bytes.len, 0);
         free(copy);
@@ -45,37 +47,25 @@ static void test_lines_are_the_same_however_the_stream_is_cut(void **state)
     (void)state;
     for (size_t piece = 1; piece <= strlen(text); piece++) {
         kube_lines_init(&lines, 16);
-        cut(&lines, text, piece, out, sizeof(out));
+        cut(&lines, NULL, text, piece, out, sizeof(out));
         assert_string_equal(out, "<one><two and more><>!<four><0123456789abcdef>");
         assert_true(kube_lines_pending(&lines));
         kube_lines_reset(&lines);
         assert_false(kube_lines_pending(&lines));
-        cut(&lines, "a\n", piece, out, sizeof(out));
+        cut(&lines, NULL, "a\n", piece, out, sizeof(out));
         assert_string_equal(out, "<a>");
         kube_lines_done(&lines);
     }
 }
 
-/* The items of a list, fed in pieces, as above; behind them "=" and what is around them. */
+/* Behind the items "=" and what is around them. */
 static void cut_items(struct kube_items *items, const char *text, size_t piece, char *out,
                       size_t size)
 {
-    size_t length = strlen(text), used = 0;
+    size_t used;
 
-    for (size_t at = 0; at < length; at += piece) {
-        size_t part = length - at < piece ? length - at : piece;
-        char *copy = malloc(part);
-        struct str bytes = str_make(memcpy(copy, text + at, part), part), item;
-        enum kube_line kind;
-
-        while ((kind = kube_items_next(items, &bytes, &item)) != KUBE_LINE_NONE) {
-            if (kind == KUBE_LINE_SKIPPED)
-                item = STR_LIT("!");
-            used += (size_t)snprintf(out + used, size - used, "<" STR_FMT ">", STR_ARG(item));
-        }
-        assert_int_equal(bytes.len, 0);
-        free(copy);
-    }
+    cut(NULL, items, text, piece, out, size);
+    used = strlen(out);
     snprintf(out + used, size - used, "=" STR_FMT, STR_ARG(buffer_view(&items->rest)));
 }
 
@@ -93,7 +83,7 @@ static void test_items_are_the_same_however_the_list_is_cut(void **state)
         {"{\"items\":[{\"}\":\"]\\\"}\"},{\"\\\\\":\"{\"}],\"]\":\"[{\"}",
          "<{\"}\":\"]\\\"}\"}><{\"\\\\\":\"{\"}>={\"items\":[{},{}],\"]\":\"[{\"}", 2, true},
         {"{\"items\":[{\"x\":\"more than the thirty-two bytes\"},{\"d\":2},7,[8]]}",
-         "<!><{\"d\":2}><[8]>={\"items\":[{},{},7,{}]}", 3, true},
+         "!<{\"d\":2}><[8]>={\"items\":[{},{},7,{}]}", 3, true},
         {"{\"items\":[{\"d\":2},{\"e\":", "<{\"d\":2}>={\"items\":[{},{}", 2, false},
         {"{\"items\":[1{\"d\":2}]}", "<{\"d\":2}>={\"items\":[1{}]}", 1, true},
         {"]}{}", "=]}{}", 0, true},

@@ -117,6 +117,18 @@ static void stop(struct fixture *fixture)
     script_stop(&fixture->script);
 }
 
+/* That this is all they hear of such a script, up to the latest. */
+static void expect(const struct script_step *steps, size_t count, const char *latest,
+                   const char *heard)
+{
+    struct fixture f;
+
+    start(&f, steps, count);
+    run_until(&f, latest);
+    assert_string_equal(f.heard, heard);
+    stop(&f);
+}
+
 static void test_a_list_is_read_whole_and_then_watched(void **state)
 {
     static const struct script_step steps[] = {
@@ -210,13 +222,9 @@ static void test_a_list_that_is_not_complete_removes_nothing(void **state)
         {STREAM, "200 OK", NULL, EVENT("ADDED", "a", "1") EVENT("ADDED", "b", "2") END("9"),
          SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "synced synced ");
-    assert_string_equal(f.heard, "+a@1 +b@2 synced synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "synced synced ", "+a@1 +b@2 synced synced ");
 }
 
 static void test_a_list_that_makes_no_sense_removes_nothing(void **state)
@@ -232,13 +240,9 @@ static void test_a_list_that_makes_no_sense_removes_nothing(void **state)
         {LIST, "200 OK", NULL, LISTED("9", OBJECT("a", "1")), SCRIPT_ENDS},
         {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "-b synced ");
-    assert_string_equal(f.heard, "+a@1 synced +b@2 -b synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "-b synced ", "+a@1 synced +b@2 -b synced ");
 }
 
 static void test_a_list_that_was_cut_off_properly_is_streamed(void **state)
@@ -248,13 +252,9 @@ static void test_a_list_that_was_cut_off_properly_is_streamed(void **state)
          SCRIPT_ENDS},
         {STREAM, "200 OK", NULL, EVENT("ADDED", "a", "1") END("9"), SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "synced ");
-    assert_string_equal(f.heard, "+a@1 synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "synced ", "+a@1 synced ");
 }
 
 static void test_pages_of_a_list_that_was_given_up_are_not_gone_on_from(void **state)
@@ -270,13 +270,9 @@ static void test_pages_of_a_list_that_was_given_up_are_not_gone_on_from(void **s
          SCRIPT_ENDS},
         {"&resourceVersion=9", "200 OK", NULL, "", SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "synced ");
-    assert_string_equal(f.heard, "+a@1 +b@2 synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "synced ", "+a@1 +b@2 synced ");
 }
 
 static void test_the_trouble_says_what_the_server_said(void **state)
@@ -309,13 +305,9 @@ static void test_after_a_cut_in_an_event_the_watch_goes_on_before_it(void **stat
          SCRIPT_CUTS},
         {"&resourceVersion=6", "200 OK", NULL, EVENT("ADDED", "b", "7"), SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "+b@7 ");
-    assert_string_equal(f.heard, "+a@1 synced +a@6 +b@7 ");
-    stop(&f);
+    expect(steps, COUNT(steps), "+b@7 ", "+a@1 synced +a@6 +b@7 ");
 }
 
 static void test_a_bookmark_moves_the_version(void **state)
@@ -344,13 +336,9 @@ static void test_garbage_is_asked_for_again(void **state)
          SCRIPT_STAYS},
         {"&resourceVersion=7", "200 OK", NULL, EVENT("ADDED", "c", "8"), SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "+c@8 ");
-    assert_string_equal(f.heard, "synced +a@6 +b@7 +c@8 ");
-    stop(&f);
+    expect(steps, COUNT(steps), "+c@8 ", "synced +a@6 +b@7 +c@8 ");
 }
 
 static void test_retry_after_is_waited_for(void **state)
@@ -404,13 +392,9 @@ static void test_a_server_that_streams_no_lists_is_listed_in_pages(void **state)
          SCRIPT_ENDS},
         {"&resourceVersion=50", "200 OK", NULL, EVENT("DELETED", "c", "51"), SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "-c ");
-    assert_string_equal(f.heard, "+a@1 +b@2 +c@3 synced -c ");
-    stop(&f);
+    expect(steps, COUNT(steps), "-c ", "+a@1 +b@2 +c@3 synced -c ");
 }
 
 static void test_pages_that_expire_are_begun_again(void **state)
@@ -428,13 +412,9 @@ static void test_pages_that_expire_are_begun_again(void **state)
          SCRIPT_ENDS},
         {"&resourceVersion=60", "200 OK", NULL, "", SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "synced ");
-    assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "synced ", "+a@1 +b@55 -a synced ");
 }
 
 static void test_pages_go_on_where_the_server_was_too_busy(void **state)
@@ -481,13 +461,9 @@ static void test_a_page_that_makes_no_sense_is_not_gone_on_from(void **state)
          SCRIPT_ENDS},
         {"&resourceVersion=60", "200 OK", NULL, "", SCRIPT_STAYS},
     };
-    struct fixture f;
 
     (void)state;
-    start(&f, steps, COUNT(steps));
-    run_until(&f, "synced ");
-    assert_string_equal(f.heard, "+a@1 +b@55 -a synced ");
-    stop(&f);
+    expect(steps, COUNT(steps), "synced ", "+a@1 +b@55 -a synced ");
 }
 
 static void test_a_version_that_is_refused_again_and_again_is_given_up(void **state)
