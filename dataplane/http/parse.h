@@ -54,7 +54,7 @@ struct http_parser {
     struct http_request request;
     const char *base;  /* the bytes as of the last feed */
     size_t parsed;     /* of them */
-    size_t scanned;    /* searched for the end of the request line */
+    size_t scanned;    /* searched for the end of the request line; then it is there */
     size_t overhead;   /* bytes of trailers and chunk extensions */
     uint64_t received; /* bytes of this request ever parsed */
     bool line_done, head_done, value_begun;

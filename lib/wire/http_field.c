@@ -262,43 +262,69 @@ const struct http_field_name *http_field_names_find(struct http_field_names *nam
     return entry;
 }
 
-/* The highest bit of some byte is set unless all are 0x20-0x7E. A borrow may accuse the wrong byte,
- * but it only comes from a byte that is guilty. */
+/* The highest bit of some byte is set unless all are 0x20-0x7E. A borrow may accuse a wrong byte,
+ * but it comes from a guilty one before that: the first one accused is guilty. */
 static inline uint64_t word_odd(uint64_t word)
 {
-    return word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1));
+    return (word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1))) & EACH(0x80);
 }
 
-static bool word_plain(const char *bytes)
+/* Of a word of which left bytes are a text's, with spaces behind them. */
+static inline uint64_t word_pad(uint64_t word, size_t left)
 {
-    uint64_t word;
+    return left < sizeof(word) ? word | EACH(0x20) << 8 * left : word;
+}
 
-    memcpy(&word, bytes, sizeof(word));
-    return (word_odd(word) & EACH(0x80)) == 0;
+/* The index of the first byte that is not 0. */
+static inline size_t first_byte(uint64_t word)
+{
+    return (size_t)__builtin_ctzll(word) / 8;
 }
 
 typedef signed char vector __attribute__((vector_size(16)));
 
-/* Copies sixteen bytes; those of the result that are not 0 stand where a byte is not plain. */
-static inline vector vector_copy(char *to, const char *from)
+static inline vector vector_load(const char *from)
 {
     vector bytes;
 
     memcpy(&bytes, from, sizeof(bytes));
-    memcpy(to, &bytes, sizeof(bytes));
+    return bytes;
+}
+
+/* Those of the result that are not 0 stand where a byte is not 0x20-0x7E. */
+static inline vector vector_odd(vector bytes)
+{
     return (bytes < 0x20) | (bytes == 0x7F); /* from 0x80 on they are negative */
+}
+
+struct halves {
+    uint64_t low, high;
+};
+
+static inline struct halves vector_halves(vector bytes)
+{
+    struct halves halves;
+
+    memcpy(&halves, &bytes, sizeof(halves));
+    return halves;
+}
+
+static inline vector vector_copy(char *to, const char *from)
+{
+    vector bytes = vector_load(from);
+
+    memcpy(to, &bytes, sizeof(bytes));
+    return bytes;
 }
 
 /* Of sixteen bytes or more; the last ones may be copied twice. */
 static bool put_long(char *to, struct str value)
 {
-    vector odd = vector_copy(to + value.len - 16, value.ptr + value.len - 16);
-    uint64_t halves[2];
+    vector odd = vector_odd(vector_copy(to + value.len - 16, value.ptr + value.len - 16));
 
     for (size_t at = 0; at + 16 < value.len; at += 16)
-        odd |= vector_copy(to + at, value.ptr + at);
-    memcpy(halves, &odd, sizeof(halves));
-    return (halves[0] | halves[1]) == 0;
+        odd |= vector_odd(vector_copy(to + at, value.ptr + at));
+    return (vector_halves(odd).low | vector_halves(odd).high) == 0;
 }
 
 char *http_field_put_value(char *to, struct str value, bool *ret_plain)
@@ -311,26 +337,40 @@ char *http_field_put_value(char *to, struct str value, bool *ret_plain)
     }
     for (size_t at = 0; at < value.len; at += sizeof(uint64_t)) {
         uint64_t word = word_load(value, at);
-        size_t left = value.len - at;
 
         memcpy(to + at, &word, sizeof(word));
-        odd |= word_odd(left < sizeof(word) ? word | EACH(0x20) << 8 * left : word);
+        odd |= word_odd(word_pad(word, value.len - at));
     }
-    *ret_plain &= (odd & EACH(0x80)) == 0;
+    *ret_plain &= odd == 0;
     return to + value.len;
+}
+
+size_t http_field_ascii_length(struct str text)
+{
+    size_t at = 0;
+
+    for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
+        struct halves odd = vector_halves(vector_odd(vector_load(text.ptr + at)));
+
+        if (odd.low)
+            return at + first_byte(odd.low);
+        if (odd.high)
+            return at + sizeof(odd.low) + first_byte(odd.high);
+    }
+    for (; at < text.len; at += sizeof(uint64_t)) {
+        uint64_t odd = word_odd(word_pad(word_load(text, at), text.len - at));
+
+        if (odd)
+            return at + first_byte(odd);
+    }
+    return text.len;
 }
 
 enum http_field_value http_field_judge(struct str value)
 {
-    size_t at = 0;
     bool other = false;
 
-    while (at + sizeof(uint64_t) <= value.len && word_plain(value.ptr + at))
-        at += sizeof(uint64_t);
-    if (at + sizeof(uint64_t) > value.len && value.len >= sizeof(uint64_t) &&
-        word_plain(value.ptr + value.len - sizeof(uint64_t)))
-        return HTTP_FIELD_ASCII;
-    for (; at < value.len; at++) {
+    for (size_t at = http_field_ascii_length(value); at < value.len; at++) {
         unsigned char c = (unsigned char)value.ptr[at];
 
         if (c < 0x20 || c == 0x7F)

@@ -77,12 +77,17 @@ static inline bool http_field_is_blank(char c)
 /* Without spaces and tabs at both ends. */
 static inline struct str http_field_trim(struct str value)
 {
+    if (value.len && value.ptr[0] > ' ' && value.ptr[value.len - 1] > ' ')
+        return value; /* nearly always */
     while (value.len && http_field_is_blank(value.ptr[0]))
         value = str_after(value, 1);
     while (value.len && http_field_is_blank(value.ptr[value.len - 1]))
         value.len--;
     return value;
 }
+
+/* How many bytes of 0x20-0x7E a text begins with. */
+size_t http_field_ascii_length(struct str text);
 
 enum http_field_value { HTTP_FIELD_ASCII, HTTP_FIELD_OTHER, HTTP_FIELD_CONTROL };
 /* ASCII: 0x20-0x7E only. OTHER: bytes from 0x80 on, too. CONTROL: any control byte, tab too. */

@@ -205,6 +205,27 @@ static void every_part_has_its_limit(void **state)
     }
 }
 
+/* Whole, byte by byte, and cut behind the request line: what reads it differs, the limit must not.
+ */
+static void a_head_has_its_limit_to_the_byte(void **state)
+{
+    static char bytes[FEED_TEXT_MAX], text[FEED_TEXT_MAX];
+    const size_t steps[] = {0, 1, sizeof("GET / HTTP/1.1\r\n") - 1};
+
+    (void)state;
+    for (size_t size = feed_limits.head_max - 2; size <= feed_limits.head_max + 2; size++) {
+        size_t length = (size_t)sprintf(bytes, GET "X: ");
+
+        length += repeat(bytes + length, "a", size - length - 4);
+        length += (size_t)sprintf(bytes + length, "\r\n\r\n");
+        assert_int_equal(length, size);
+        for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+            feed(bytes, length, 0, steps[i], &feed_limits, text);
+            assert_int_equal(strcmp(text, "head-too-large") == 0, size > feed_limits.head_max);
+        }
+    }
+}
+
 static void the_largest_allowed_request_passes(void **state)
 {
     static char bytes[FEED_TEXT_MAX], text[FEED_TEXT_MAX], expected[FEED_TEXT_MAX];
@@ -230,6 +251,7 @@ int main(void)
         cmocka_unit_test(requests_are_the_same_however_the_bytes_were_cut),
         cmocka_unit_test(refusals_are_the_same_however_the_bytes_were_cut),
         cmocka_unit_test(every_part_has_its_limit),
+        cmocka_unit_test(a_head_has_its_limit_to_the_byte),
         cmocka_unit_test(the_largest_allowed_request_passes),
     };
 

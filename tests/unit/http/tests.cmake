@@ -1,4 +1,5 @@
 unit_test(http parse dataplane_http)
+unit_test(http plain dataplane_http)
 unit_test(http target dataplane_http)
 unit_test(http write dataplane_http)
 unit_test(http problem dataplane_http)

@@ -140,6 +140,24 @@ static void a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain(void *
             }
 }
 
+static void the_length_of_ascii_ends_at_the_first_other_byte_whatever_follows(void **state)
+{
+    const char others[] = {'\0', '\t', '\r', '\x1F', '\x7F', '\x80', '\xFF'};
+
+    (void)state;
+    for (size_t length = 0; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at <= length; at++)
+            for (size_t i = 0; i < sizeof(others); i++) {
+                char *text = malloc(length ? length : 1); /* just as large */
+
+                assert_non_null(text);
+                memset(text, i % 2 ? ' ' : '~', length);
+                memset(text + at, others[i], length - at);
+                assert_int_equal(http_field_ascii_length(str_make(text, length)), at);
+                free(text);
+            }
+}
+
 static void a_name_met_before_is_known_by_all_its_bytes(void **state)
 {
     static struct http_field_names names;
@@ -199,6 +217,7 @@ int main(void)
         cmocka_unit_test(the_first_letter_and_each_after_a_dash_are_upper),
         cmocka_unit_test(a_value_is_judged_by_its_worst_byte_wherever_it_stands),
         cmocka_unit_test(a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain),
+        cmocka_unit_test(the_length_of_ascii_ends_at_the_first_other_byte_whatever_follows),
         cmocka_unit_test(a_name_met_before_is_known_by_all_its_bytes),
         cmocka_unit_test(a_name_stays_known_while_others_of_its_round_come),
     };
