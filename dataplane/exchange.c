@@ -212,11 +212,13 @@ static void on_request(void *context, struct conn *conn, const struct http_reque
 {
     struct exchanges *all = context;
     struct planner *planner = &all->planner;
-    struct exchange *exchange = exchanges_begin(all, conn, request);
+    struct exchange *exchange;
     struct origin origin;
     struct plan plan;
     enum problem problem;
 
+    exchanges_adopt(all);
+    exchange = exchanges_begin(all, conn, request);
     if (!exchange) {
         conn_abort(conn); /* no memory for the smallest of things */
         return;
@@ -389,6 +391,7 @@ static bool on_expect(void *context, struct conn *conn, const struct http_reques
     struct exchange *exchange;
     enum problem problem;
 
+    exchanges_adopt(all);
     planner_reset(planner);
     if (request->asterisk || origin_read(conn, request, all->wiring.origin, &all->random,
                                          &planner->scratch, &origin) < 0)

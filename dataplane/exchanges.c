@@ -133,8 +133,8 @@ void exchanges_end(struct exchange *exchange)
 
 void exchanges_adopt(struct exchanges *exchanges)
 {
-    exchanges->view = swap_adopt(exchanges->wiring.swap, exchanges->wiring.loop);
-    report(exchanges);
+    if (swap_adopt(exchanges->wiring.swap, exchanges->wiring.loop, &exchanges->view))
+        report(exchanges);
 }
 
 void exchanges_version(const struct exchanges *exchanges, uint64_t *ret_number,

@@ -241,6 +241,7 @@ int kv_publish_set(struct kv_publish *publish, unsigned gateway, struct str key,
     struct table *table = &publish->tables[gateway];
     struct bucket_entry *entry;
     int changed;
+    bool wake;
 
     pthread_mutex_lock(&publish->lock);
     changed = bucket_want(&table->bucket, key, generation, value);
@@ -250,9 +251,10 @@ int kv_publish_set(struct kv_publish *publish, unsigned gateway, struct str key,
         kv_writer_tell(publish, table, entry);
         uv_async_send(&publish->async);
     }
-    if (changed > 0 && table->begun) /* else the writer is woken when it is */
-        pthread_cond_signal(&publish->wake);
+    wake = changed > 0 && table->begun; /* else the writer is woken when it is */
     pthread_mutex_unlock(&publish->lock);
+    if (wake)
+        pthread_cond_signal(&publish->wake); /* who wakes up shall find the lock free */
     return changed < 0 ? changed : 0;
 }
 

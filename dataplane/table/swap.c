@@ -178,17 +178,18 @@ void swap_collect(struct swap *swap, void (*freed)(void *context, struct route *
     }
 }
 
-struct swap_view swap_adopt(struct swap *swap, unsigned loop)
+bool swap_adopt(struct swap *swap, unsigned loop, struct swap_view *view)
 {
     const struct version *version = atomic_load_explicit(&swap->newest, memory_order_acquire);
 
     assert(loop < swap->loop_count);
-    if (!version)
-        return (struct swap_view){0};
+    if (!version || version->number == view->number)
+        return false;
     atomic_store_explicit(&swap->loops[loop].adopted, version->number, memory_order_release);
     if (swap->handler.adopted)
         swap->handler.adopted(swap->handler.adopted_context);
-    return (struct swap_view){version->table, version->number, version->revision};
+    *view = (struct swap_view){version->table, version->number, version->revision};
+    return true;
 }
 
 void swap_report(struct swap *swap, unsigned loop, uint64_t oldest)

@@ -5,6 +5,9 @@
  *   thread: swap_adopted says which revision every loop serves; swap_collect frees what none can
  *   reach any more.
  *
+ * A loop also calls swap_adopt before each request, so that none that comes after a request which
+ * saw a table sees an older one, on whichever loop.
+ *
  * A loop reads its table only between swap_adopt calls, so the table itself is free once every loop
  * has adopted a newer one. An exchange may outlive that: it keeps a pointer to its Route. Routes
  * that a table dropped are therefore retired, not freed: each loop reports the number of the oldest
@@ -60,8 +63,9 @@ struct swap_view {
     uint64_t number, revision;
 };
 
-/* The newest table; the one before must no longer be read (its Routes may). */
-struct swap_view swap_adopt(struct swap *swap, unsigned loop);
+/* Puts the newest table into view, all zeros at first; the one before must no longer be read (its
+ * Routes may). False: it is there already, which costs a load. */
+bool swap_adopt(struct swap *swap, unsigned loop, struct swap_view *view);
 /* oldest: number of the oldest version under which a live exchange of this loop began, or the
  * number last adopted when there is none. */
 void swap_report(struct swap *swap, unsigned loop, uint64_t oldest);

@@ -61,17 +61,21 @@ static void a_route_goes_when_every_loop_is_past_it(void **state)
     struct route *first = make_route("route.ns.r", 1), *second = make_route("route.ns.r", 2);
     struct route_table *table_one = next_table(NULL, NULL, first);
     struct route_table *table_two = next_table(table_one, first, second);
+    struct swap_view views[2] = {{0}};
     uint64_t number;
 
     (void)state;
     freed_count = 0;
-    assert_null(swap_adopt(swap, 0).table);
+    assert_false(swap_adopt(swap, 0, &views[0]));
+    assert_null(views[0].table);
     assert_int_equal(swap_applied(swap, NULL), 0);
     assert_int_equal(swap_publish(swap, table_one, 10, NULL, 0), 1);
-    assert_int_equal(swap_adopt(swap, 0).revision, 10);
+    assert_true(swap_adopt(swap, 0, &views[0]));
+    assert_int_equal(views[0].revision, 10);
     assert_int_equal(swap_applied(swap, &number), 0); /* loop 1 has nothing yet */
     assert_int_equal(number, 0);
-    assert_ptr_equal(swap_adopt(swap, 1).table, table_one);
+    assert_true(swap_adopt(swap, 1, &views[1]));
+    assert_ptr_equal(views[1].table, table_one);
     assert_int_equal(swap_applied(swap, &number), 10);
     assert_int_equal(number, 1);
     swap_report(swap, 0, 1);
@@ -80,9 +84,10 @@ static void a_route_goes_when_every_loop_is_past_it(void **state)
     assert_int_equal(swap_publish(swap, table_two, 20, &first, 1), 2);
     swap_collect(swap, on_freed, NULL);
     assert_int_equal(freed_count, 0); /* both still read version 1 */
-    swap_adopt(swap, 0);
+    assert_true(swap_adopt(swap, 0, &views[0]));
     swap_report(swap, 0, 2);
-    swap_adopt(swap, 1); /* but an exchange of loop 1 began under version 1 */
+    assert_true(
+        swap_adopt(swap, 1, &views[1])); /* but an exchange of loop 1 began under version 1 */
     assert_int_equal(swap_applied(swap, NULL), 20);
     swap_collect(swap, on_freed, NULL);
     assert_int_equal(freed_count, 0);
@@ -117,8 +122,12 @@ static void handlers_set_apart_are_both_called(void **state)
     swap_handle(swap, &(struct swap_handler){.adopted = on_adopted, .adopted_context = &adopted});
     swap_publish(swap, route_table_new(), 1, NULL, 0);
     for (unsigned loop = 0; loop < 3; loop++) {
+        struct swap_view view = {0};
+
         assert_int_equal(woken[loop], 1);
-        swap_adopt(swap, loop);
+        assert_true(swap_adopt(swap, loop, &view));
+        assert_false(swap_adopt(swap, loop, &view)); /* and nobody is told again */
+        assert_int_equal(view.revision, 1);
     }
     assert_int_equal(adopted, 3);
     swap_free(swap);
@@ -153,12 +162,13 @@ static void *reader_run(void *context)
         uint64_t version;
     } exchanges[EXCHANGES] = {{0}};
     struct route *pattern = make_route("route.ns.other", 0);
+    struct swap_view view = {0};
     uint64_t oldest;
 
     for (unsigned i = 0; !atomic_load(reader->stop); i++) {
         struct exchange *exchange = &exchanges[i % EXCHANGES];
-        struct swap_view view = swap_adopt(reader->swap, reader->loop);
 
+        swap_adopt(reader->swap, reader->loop, &view);
         if (!view.table) {
             sched_yield();
             continue;

@@ -61,17 +61,15 @@ struct loop {
 static void *loop_run(void *context)
 {
     struct loop *loop = context;
+    struct swap_view view = {0};
 
     pthread_mutex_lock(&loop->lock);
     while (!loop->stop) {
-        struct swap_view view;
-
         while (!loop->stop && (!loop->woken || loop->stuck))
             pthread_cond_wait(&loop->wake, &loop->lock);
         loop->woken = false;
         pthread_mutex_unlock(&loop->lock);
-        view = swap_adopt(loop->swap, loop->index);
-        if (view.table) {
+        if (swap_adopt(loop->swap, loop->index, &view)) {
             atomic_store(&loop->routes, route_table_count(view.table));
             atomic_store(&loop->revision, view.revision);
             atomic_store(&loop->number, view.number);
