@@ -21,7 +21,7 @@ bool plain_is_token_byte(char c)
 /* The length of the token that text begins with. */
 static size_t token_length(struct str text)
 {
-    size_t length = 0;
+    size_t length = http_field_name_length(text); /* mostly that is all */
 
     while (length < text.len && plain_is_token_byte(text.ptr[length]))
         length++;

@@ -60,6 +60,12 @@ static inline uint64_t word_letters(uint64_t word)
     return word_within(word | EACH(0x20), 'a', 'z');
 }
 
+/* The highest bit of each byte that may stand in a name. */
+static inline uint64_t word_name(uint64_t word)
+{
+    return word_letters(word) | word_within(word, '0', '9') | word_within(word, '-', '-');
+}
+
 #define IS(literal) (memcmp(lower, literal, sizeof(literal) - 1) == 0)
 
 /* Whole families of names. */
@@ -202,11 +208,11 @@ unsigned http_field_classify(struct str name, uint32_t *ret_hash)
 
     for (size_t at = 0; at < name.len; at += sizeof(uint64_t)) {
         size_t left = name.len - at;
-        uint64_t word = word_load(name, at), letters = word_letters(word);
+        uint64_t word = word_load(name, at);
         uint64_t ends = left < sizeof(word) ? EACH(0x80) >> 8 * (sizeof(word) - left) : EACH(0x80);
 
-        bad |= ends & ~(letters | word_within(word, '0', '9') | word_within(word, '-', '-'));
-        word |= letters >> 2; /* 0x20 makes them lower case */
+        bad |= ends & ~word_name(word);
+        word |= word_letters(word) >> 2; /* 0x20 makes them lower case */
         if (at < sizeof(lower))
             memcpy(lower + at, &word, sizeof(word));
         hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15); /* 2^64 / golden ratio */
@@ -309,6 +315,16 @@ static inline struct halves vector_halves(vector bytes)
     return halves;
 }
 
+/* The index of the first byte that is not 0; 16: none. */
+static inline size_t vector_first(vector bytes)
+{
+    struct halves halves = vector_halves(bytes);
+
+    if (halves.low)
+        return first_byte(halves.low);
+    return sizeof(halves.low) + (halves.high ? first_byte(halves.high) : sizeof(halves.high));
+}
+
 static inline vector vector_copy(char *to, const char *from)
 {
     vector bytes = vector_load(from);
@@ -350,15 +366,40 @@ size_t http_field_ascii_length(struct str text)
     size_t at = 0;
 
     for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
-        struct halves odd = vector_halves(vector_odd(vector_load(text.ptr + at)));
+        size_t first = vector_first(vector_odd(vector_load(text.ptr + at)));
 
-        if (odd.low)
-            return at + first_byte(odd.low);
-        if (odd.high)
-            return at + sizeof(odd.low) + first_byte(odd.high);
+        if (first < sizeof(vector))
+            return at + first;
     }
     for (; at < text.len; at += sizeof(uint64_t)) {
         uint64_t odd = word_odd(word_pad(word_load(text, at), text.len - at));
+
+        if (odd)
+            return at + first_byte(odd);
+    }
+    return text.len;
+}
+
+/* Those of the result that are 0 stand where a byte may not stand in a name. */
+static inline vector vector_name(vector bytes)
+{
+    vector lower = bytes | 0x20;
+
+    return ((lower >= 'a') & (lower <= 'z')) | ((bytes >= '0') & (bytes <= '9')) | (bytes == '-');
+}
+
+size_t http_field_name_length(struct str text)
+{
+    size_t at = 0;
+
+    for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
+        size_t first = vector_first(~vector_name(vector_load(text.ptr + at)));
+
+        if (first < sizeof(vector))
+            return at + first;
+    }
+    for (; at < text.len; at += sizeof(uint64_t)) {
+        uint64_t odd = ~word_name(word_load(text, at)) & EACH(0x80);
 
         if (odd)
             return at + first_byte(odd);

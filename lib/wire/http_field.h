@@ -32,6 +32,9 @@ enum {
  * keyed, so whoever uses it bounds how many names he compares. */
 unsigned http_field_classify(struct str name, uint32_t *ret_hash);
 
+/* How many bytes of [A-Za-z0-9-] a text begins with. */
+size_t http_field_name_length(struct str text);
+
 /* What http_field_put_* may overwrite behind the end that they return. */
 enum { HTTP_FIELD_SLACK = 40 };
 

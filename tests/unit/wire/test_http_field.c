@@ -140,6 +140,27 @@ static void a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain(void *
             }
 }
 
+static void the_length_of_a_name_ends_at_the_first_other_byte_whatever_follows(void **state)
+{
+    char text[LENGTH_MAX];
+
+    (void)state;
+    for (size_t length = 0; length <= LENGTH_MAX; length++)
+        for (size_t at = 0; at <= length; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                char *exact = malloc(length ? length : 1);
+
+                assert_non_null(exact);
+                memset(text, 'q', sizeof(text));
+                if (at < length)
+                    text[at] = (char)c;
+                memcpy(exact, text, length);
+                assert_int_equal(http_field_name_length(str_make(exact, length)),
+                                 at < length && !valid((unsigned char)c) ? at : length);
+                free(exact);
+            }
+}
+
 static void the_length_of_ascii_ends_at_the_first_other_byte_whatever_follows(void **state)
 {
     const char others[] = {'\0', '\t', '\r', '\x1F', '\x7F', '\x80', '\xFF'};
@@ -217,6 +238,7 @@ int main(void)
         cmocka_unit_test(the_first_letter_and_each_after_a_dash_are_upper),
         cmocka_unit_test(a_value_is_judged_by_its_worst_byte_wherever_it_stands),
         cmocka_unit_test(a_value_is_copied_and_found_odd_by_any_byte_that_is_not_plain),
+        cmocka_unit_test(the_length_of_a_name_ends_at_the_first_other_byte_whatever_follows),
         cmocka_unit_test(the_length_of_ascii_ends_at_the_first_other_byte_whatever_follows),
         cmocka_unit_test(a_name_met_before_is_known_by_all_its_bytes),
         cmocka_unit_test(a_name_stays_known_while_others_of_its_round_come),
