@@ -5,8 +5,8 @@
  * strict as it comes, takes line, fields and body. What the fields mean for framing is decided
  * here, and must agree with llhttp's own view.
  *
- * Invariants: bytes before `parsed` were given to llhttp, or were empty lines. All strings of
- * `request` point into base. One connection's thread.
+ * Invariants: bytes before `parsed` were given to llhttp, or were empty lines, or are a request
+ * that was read without it. All strings of `request` point into base. One connection's thread.
  */
 #include "dataplane/http/parse.h"
 
@@ -444,7 +444,7 @@ static bool take_whole(struct http_parser *parser, const char *bytes, size_t len
 {
     struct http_request *request = &parser->request, line = *request;
     struct str rest = str_make(bytes + parser->scanned, length - parser->scanned);
-    size_t fields = plain_fields(rest, request->headers, &request->header_count);
+    size_t fields = plain_read_fields(rest, request->headers, &request->header_count);
     size_t head = parser->scanned - parser->parsed + fields;
 
     if (fields == 0 || line.target.ptr[0] != '/' || head > parser->limits->head_max ||
@@ -453,6 +453,7 @@ static bool take_whole(struct http_parser *parser, const char *bytes, size_t len
         request->content_length > rest.len - fields) {
         *request = line;
         parser->problem = PROBLEM_NONE;
+        parser->detail = NULL;
         return false;
     }
     request->body = str_make(rest.ptr + fields, (size_t)request->content_length);

@@ -19,9 +19,9 @@ bool plain_is_token_byte(char c)
 }
 
 /* The length of the token that text begins with. */
-static size_t token_length(struct str text)
+static size_t count_token(struct str text)
 {
-    size_t length = http_field_name_length(text); /* mostly that is all */
+    size_t length = http_field_count_name(text); /* mostly that is all */
 
     while (length < text.len && plain_is_token_byte(text.ptr[length]))
         length++;
@@ -33,19 +33,19 @@ static bool begins_line_end(struct str text)
     return text.len >= 2 && text.ptr[0] == '\r' && text.ptr[1] == '\n';
 }
 
-size_t plain_fields(struct str text, struct http_header *headers, size_t *ret_count)
+size_t plain_read_fields(struct str text, struct http_header *headers, size_t *ret_count)
 {
     struct str rest = text;
     size_t count = 0;
 
     while (!begins_line_end(rest)) {
-        struct str name = str_make(rest.ptr, token_length(rest)), value;
+        struct str name = str_make(rest.ptr, count_token(rest)), value;
 
         rest = str_after(rest, name.len);
         if (name.len == 0 || rest.len == 0 || rest.ptr[0] != ':' || count == HTTP_HEADERS_MAX)
             return 0;
         rest = str_after(rest, 1);
-        value = str_make(rest.ptr, http_field_ascii_length(rest));
+        value = str_make(rest.ptr, http_field_count_ascii(rest));
         rest = str_after(rest, value.len);
         if (!begins_line_end(rest))
             return 0;

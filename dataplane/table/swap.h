@@ -12,8 +12,7 @@
  * has adopted a newer one. An exchange may outlive that: it keeps a pointer to its Route. Routes
  * that a table dropped are therefore retired, not freed: each loop reports the number of the oldest
  * version that an exchange of it began under (swap_report), and a retired Route goes when every
- * loop is past it. No atomic operation per request but that one relaxed store when the number
- * changes.
+ * loop is past it. So a request costs one atomic load, and a store when that number changes.
  */
 #ifndef DATAPLANE_TABLE_SWAP_H
 #define DATAPLANE_TABLE_SWAP_H

@@ -361,7 +361,7 @@ char *http_field_put_value(char *to, struct str value, bool *ret_plain)
     return to + value.len;
 }
 
-size_t http_field_ascii_length(struct str text)
+size_t http_field_count_ascii(struct str text)
 {
     size_t at = 0;
 
@@ -388,7 +388,7 @@ static inline vector vector_name(vector bytes)
     return ((lower >= 'a') & (lower <= 'z')) | ((bytes >= '0') & (bytes <= '9')) | (bytes == '-');
 }
 
-size_t http_field_name_length(struct str text)
+size_t http_field_count_name(struct str text)
 {
     size_t at = 0;
 
@@ -411,7 +411,7 @@ enum http_field_value http_field_judge(struct str value)
 {
     bool other = false;
 
-    for (size_t at = http_field_ascii_length(value); at < value.len; at++) {
+    for (size_t at = http_field_count_ascii(value); at < value.len; at++) {
         unsigned char c = (unsigned char)value.ptr[at];
 
         if (c < 0x20 || c == 0x7F)

@@ -33,7 +33,7 @@ enum {
 unsigned http_field_classify(struct str name, uint32_t *ret_hash);
 
 /* How many bytes of [A-Za-z0-9-] a text begins with. */
-size_t http_field_name_length(struct str text);
+size_t http_field_count_name(struct str text);
 
 /* What http_field_put_* may overwrite behind the end that they return. */
 enum { HTTP_FIELD_SLACK = 40 };
@@ -90,7 +90,7 @@ static inline struct str http_field_trim(struct str value)
 }
 
 /* How many bytes of 0x20-0x7E a text begins with. */
-size_t http_field_ascii_length(struct str text);
+size_t http_field_count_ascii(struct str text);
 
 enum http_field_value { HTTP_FIELD_ASCII, HTTP_FIELD_OTHER, HTTP_FIELD_CONTROL };
 /* ASCII: 0x20-0x7E only. OTHER: bytes from 0x80 on, too. CONTROL: any control byte, tab too. */

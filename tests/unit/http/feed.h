@@ -11,10 +11,23 @@
 #include <string.h>
 
 #include "dataplane/http/parse.h"
+#include "dataplane/http/target.h"
 
 enum { FEED_TEXT_MAX = 1 << 16 };
 
 static const struct http_limits feed_limits = {.target_max = 64, .head_max = 1024, .body_max = 256};
+
+/* What is not described follows from what is. */
+static void feed_check(const struct http_request *request)
+{
+    struct target target;
+
+    if (target_split(request->target, &target) < 0 || !str_equal(target.path, request->path) ||
+        request->asterisk != str_equal(request->path, STR_LIT("*")) ||
+        request->has_body != (request->chunked || request->content_length > 0) ||
+        (!request->chunked && request->content_length != request->body.len))
+        abort();
+}
 
 static void feed_describe(const struct http_parser *parser, enum http_parse_result result,
                           size_t rest, char *text)
@@ -30,6 +43,7 @@ static void feed_describe(const struct http_parser *parser, enum http_parse_resu
         snprintf(text, FEED_TEXT_MAX, "%s", problem_describe(parser->problem)->reason);
         return;
     }
+    feed_check(r);
     at += (size_t)snprintf(text, FEED_TEXT_MAX,
                            STR_FMT " path=" STR_FMT " query=" STR_FMT " authority=" STR_FMT
                                    " host=" STR_FMT " 1.%u%s%s%s",

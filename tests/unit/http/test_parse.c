@@ -20,6 +20,9 @@ struct line {
 static const struct line requests[] = {
     {GET "\r\n", GOT " body= rest=0"},
     {"\r\n" GET "\r\n", GOT " body= rest=0"},
+    {"\r\n\r\n" GET "X: y\r\n\r\n", GOT " [X=y] body= rest=0"},
+    {"\r\nGET / HTTP/1.0\r\nX: y\r\n\r\n",
+     "GET path=/ query= authority= host= 1.0 close [X=y] body= rest=0"},
     {GET "\r\nGET /next HTTP/1.1\r\n", GOT " body= rest=20"},
     {"GET /a%2Fb?x=1&y=?2 HTTP/1.1\r\nhost:\tA.Test:80 \t\r\nX-E:\r\nX-T:a\tb\r\n\r\n",
      "GET path=/a%2Fb query=x=1&y=?2 authority=A.Test:80 host=A.Test 1.1 keep [host=A.Test:80] "
@@ -181,6 +184,7 @@ static void every_part_has_its_limit(void **state)
         {"GET /", "0123456789", 20, " HTTP/1.1\r\n\r\n", "target-too-long"},
         {"", "A", 200, " / HTTP/1.1\r\n\r\n", "bad-request"},
         {"", "\r\n", 8, "GET / HTTP/1.1\r\n\r\n", "bad-request"},
+        {POST "Content-Length: 257\r\n\r\n", "a", 257, "", "body-too-large"},
         {POST "Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n", 257, "", "body-too-large"},
         {POST "Transfer-Encoding: chunked\r\n\r\n1", ";aaaaaaaaa=bbbbbbbbbb", 300, "\r\na\r\n",
          "bad-framing"},
@@ -205,8 +209,7 @@ static void every_part_has_its_limit(void **state)
     }
 }
 
-/* Whole, byte by byte, and cut behind the request line: what reads it differs, the limit must not.
- */
+/* Whole, byte by byte, cut behind the request line: what reads it differs, the limit does not. */
 static void a_head_has_its_limit_to_the_byte(void **state)
 {
     static char bytes[FEED_TEXT_MAX], text[FEED_TEXT_MAX];

@@ -8,8 +8,7 @@
 
 #include "dataplane/http/plain.h"
 
-/* What was read, as "[name=value]..." and how many bytes it had; the text in memory just as large.
- */
+/* What was read, as "[name=value]...", and its bytes. The text lies in memory just as large. */
 static const char *read_fields(const char *bytes, size_t length)
 {
     static char said[4096];
@@ -19,7 +18,7 @@ static const char *read_fields(const char *bytes, size_t length)
 
     assert_non_null(text);
     memcpy(text, bytes, length);
-    size = plain_fields(str_make(text, length), headers, &count);
+    size = plain_read_fields(str_make(text, length), headers, &count);
     for (size_t i = 0; i < count; i++)
         at += (size_t)snprintf(said + at, sizeof(said) - at, "[" STR_FMT "=" STR_FMT "]",
                                STR_ARG(headers[i].name), STR_ARG(headers[i].value));
@@ -71,6 +70,8 @@ static void what_is_odd_or_not_whole_is_left_alone(void **state)
         "A: \xC3\xBC\r\n\r\n",
         "A(: b\r\n\r\n",
         "\xC3: b\r\n\r\n",
+        "A: b\t\n\r\n",
+        "A: b\n\n\n\n",
         "A: b\r\nC: d\n\r\n\r\n",
     };
 
@@ -92,10 +93,10 @@ static void there_are_no_more_fields_than_fit(void **state)
     for (int i = 0; i < HTTP_HEADERS_MAX; i++, length += 6)
         memcpy(text + length, "A: b\r\n", 6);
     memcpy(text + length, "\r\n", 2);
-    assert_int_equal(plain_fields(str_make(text, length + 2), headers, &count), length + 2);
+    assert_int_equal(plain_read_fields(str_make(text, length + 2), headers, &count), length + 2);
     assert_int_equal(count, HTTP_HEADERS_MAX);
     memcpy(text + length, "A: b\r\n\r\n", 8);
-    assert_int_equal(plain_fields(str_make(text, length + 8), headers, &count), 0);
+    assert_int_equal(plain_read_fields(str_make(text, length + 8), headers, &count), 0);
     assert_null(headers[HTTP_HEADERS_MAX].name.ptr);
 }
 
