@@ -36,7 +36,7 @@ struct swap_handler {
 struct swap *swap_new(unsigned loops);
 /* After every thread has stopped using it. Frees all tables and Routes left. */
 void swap_free(struct swap *swap);
-/* Before the threads start. Functions that are NULL leave what an earlier call set, since the loops
+/* While no thread uses it. Functions that are NULL leave what an earlier call set, since the loops
  * know how to be woken and the table thread knows how to be told. */
 void swap_handle(struct swap *swap, const struct swap_handler *handler);
 

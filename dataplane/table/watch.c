@@ -634,6 +634,12 @@ static void on_adopted(void *context)
     feed_wake(context);
 }
 
+/* A loop that never ran does what it was woken for when it is freed, which is after the end. */
+static void on_adopted_late(void *context)
+{
+    (void)context;
+}
+
 static const char *copy(struct watch *watch, size_t index, const char *text)
 {
     if (text)
@@ -715,6 +721,7 @@ void watch_stop(struct watch *watch)
     atomic_store(&watch->stopping, true);
     feed_wake(watch->feed);
     pthread_join(watch->thread, NULL);
+    swap_handle(watch->swap, &(struct swap_handler){.adopted = on_adopted_late});
     watch_free(watch);
 }
 

@@ -35,7 +35,7 @@ struct watch_options {
  * or a name; -ENOMEM, -EAGAIN; a sentence in ret_error. */
 int watch_start(const struct watch_options *options, struct swap *swap, struct watch **ret_watch,
                 char *ret_error, size_t error_size);
-/* After the loops have stopped adopting. Writes the goodbye, stops the thread, joins it. */
+/* After the loops' threads. Writes the goodbye, stops the thread, joins it. */
 void watch_stop(struct watch *watch);
 
 /* Any thread. Ready: a complete table is served by every loop and the first ack is stored (or 2 s

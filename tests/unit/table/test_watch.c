@@ -256,6 +256,7 @@ static void stop_gateway(struct fixture *fixture)
         pthread_cond_destroy(&fixture->loops[i].wake);
     }
     watch_stop(fixture->watch);
+    swap_adopt(fixture->swap, 0, &(struct swap_view){0}); /* as a loop that never ran, when freed */
     swap_free(fixture->swap);
 }
 
