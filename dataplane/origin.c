@@ -26,9 +26,10 @@ static void put_hex(char *to, uint64_t value)
     put_hex_half(to + 8, (uint32_t)(value >> 32));
 }
 
+/* One half does not repeat in this process, the other nobody can predict. */
 void origin_make_id(struct random_source *random, char *id)
 {
-    put_hex(id, random_u64(random));
+    put_hex(id, random_weak(&random->weak));
     put_hex(id + 16, random_u64(random));
     id[ORIGIN_ID_BYTES] = '\0';
 }
@@ -51,7 +52,7 @@ static void make_trace(struct random_source *random, const char *id, char *trace
     memcpy(trace, "00-", 3);
     memcpy(trace + 3, id, 32);
     trace[35] = '-';
-    put_hex(trace + 36, random_u64(random) | 1);
+    put_hex(trace + 36, random_weak(&random->weak) | 1);
     memcpy(trace + 52, "-00", 4);
 }
 

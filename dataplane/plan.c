@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "dataplane/fields.h"
+#include "lib/base/random.h"
 #include "lib/wire/path.h"
 
 enum {
@@ -185,23 +186,13 @@ enum problem planner_recall(struct planner *planner, const struct http_request *
 
 /* ---- request ---- */
 
-/* splitmix64 */
-static uint64_t roll(struct planner *planner)
-{
-    uint64_t z = planner->dice += 0x9E3779B97F4A7C15u;
-
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 static size_t choose_backend(struct planner *planner, const struct route_rule *rule)
 {
     uint64_t left;
 
     if (rule->backend_count == 1)
         return 0;
-    left = roll(planner) % rule->weight_total;
+    left = random_weak(&planner->dice) % rule->weight_total;
     for (size_t i = 0; i < rule->backend_count; i++) {
         if (left < rule->backends[i].weight)
             return i;

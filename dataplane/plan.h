@@ -33,8 +33,8 @@ struct planner {
     struct str segments[PLAN_SEGMENTS_MAX];
     size_t segment_count;
     char subject[SUBJECT_MAX];
-    struct metropolis_v1 *translator; /* made for the first rule that asks for it */
-    uint64_t dice; /* state of the generator that weighs backends; need not be unpredictable */
+    struct metropolis_v1 *translator;        /* made for the first rule that asks for it */
+    uint64_t dice;                           /* state of random_weak, which weighs backends */
     uint64_t fields_dropped, match_troubles; /* counters */
 };
 

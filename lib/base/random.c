@@ -13,11 +13,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-void random_init(struct random_source *source)
-{
-    source->left = 0;
-}
-
 static void random_fill(struct random_source *source)
 {
     size_t filled = 0;
@@ -44,6 +39,12 @@ static void random_take(struct random_source *source, void *ret_bytes, size_t si
     memcpy(ret_bytes, taken, size);
     explicit_bzero(taken, size);
     source->left -= size;
+}
+
+void random_init(struct random_source *source)
+{
+    source->left = 0;
+    source->weak = random_u64(source);
 }
 
 uint64_t random_u64(struct random_source *source)

@@ -23,6 +23,21 @@ static void numbers_do_not_repeat_across_refills(void **state)
     }
 }
 
+static void weak_numbers_do_not_repeat_and_no_two_sources_have_the_same(void **state)
+{
+    static uint64_t seen[2000];
+    struct random_source sources[2];
+
+    (void)state;
+    random_init(&sources[0]);
+    random_init(&sources[1]);
+    for (size_t i = 0; i < 2000; i++) {
+        seen[i] = random_weak(&sources[i % 2].weak);
+        for (size_t j = 0; j < i; j++)
+            assert_true(seen[i] != seen[j]);
+    }
+}
+
 static void text_has_letters_and_digits_only_and_ends_in_nul(void **state)
 {
     struct random_source source;
@@ -62,6 +77,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_do_not_repeat_across_refills),
+        cmocka_unit_test(weak_numbers_do_not_repeat_and_no_two_sources_have_the_same),
         cmocka_unit_test(text_has_letters_and_digits_only_and_ends_in_nul),
         cmocka_unit_test(what_was_handed_out_is_wiped),
     };
