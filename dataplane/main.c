@@ -262,7 +262,7 @@ static int prepare(struct gateway *gateway)
     free(fds);
     if (code)
         return code;
-    swap_handle(gateway->swap, &(struct swap_handler){.wake = wake_loop, .wake_context = gateway});
+    swap_on_wake(gateway->swap, wake_loop, gateway);
     code = start_watch(gateway);
     if (code < 0)
         return code == -EINVAL ? 2 : 1;

@@ -382,7 +382,11 @@ static int judge_fields(struct http_parser *parser)
     if (codings && judge_coding(parser, coding.ptr ? coding : STR_LIT(""), codings) < 0)
         return -1;
     request->keep_alive = !close && (request->minor > 0 || request->keep_alive);
-    return judge_host(parser, host, hosts);
+    if (judge_host(parser, host, hosts) < 0)
+        return -1;
+    return request->content_length > parser->limits->body_max
+               ? fail(parser, PROBLEM_BODY_TOO_LARGE, NULL)
+               : 0;
 }
 
 static int on_head(llhttp_t *llhttp)
@@ -394,8 +398,6 @@ static int on_head(llhttp_t *llhttp)
     parser->head_done = true;
     if (judge_fields(parser) < 0)
         return -1;
-    if (!request->chunked && request->content_length > parser->limits->body_max)
-        return fail(parser, PROBLEM_BODY_TOO_LARGE, NULL);
     /* Both views of the framing must be one. */
     if (request->chunked != !!(llhttp->flags & F_CHUNKED) ||
         (!request->chunked && request->has_body &&
@@ -449,7 +451,6 @@ static bool take_whole(struct http_parser *parser, const char *bytes, size_t len
 
     if (fields == 0 || line.target.ptr[0] != '/' || head > parser->limits->head_max ||
         judge_fields(parser) < 0 || request->chunked ||
-        request->content_length > parser->limits->body_max ||
         request->content_length > rest.len - fields) {
         *request = line;
         parser->problem = PROBLEM_NONE;

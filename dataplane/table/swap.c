@@ -39,7 +39,9 @@ struct loop_state {
 struct swap {
     _Atomic(struct version *) newest;
     struct version *oldest;
-    struct swap_handler handler;
+    void (*wake)(void *context, unsigned loop);
+    void (*adopted)(void *context);
+    void *wake_context, *adopted_context;
     unsigned loop_count;
     struct loop_state loops[];
 };
@@ -84,16 +86,16 @@ void swap_free(struct swap *swap)
     free(swap);
 }
 
-void swap_handle(struct swap *swap, const struct swap_handler *handler)
+void swap_on_wake(struct swap *swap, void (*wake)(void *context, unsigned loop), void *context)
 {
-    if (handler->wake) {
-        swap->handler.wake = handler->wake;
-        swap->handler.wake_context = handler->wake_context;
-    }
-    if (handler->adopted) {
-        swap->handler.adopted = handler->adopted;
-        swap->handler.adopted_context = handler->adopted_context;
-    }
+    swap->wake = wake;
+    swap->wake_context = context;
+}
+
+void swap_on_adopted(struct swap *swap, void (*adopted)(void *context), void *context)
+{
+    swap->adopted = adopted;
+    swap->adopted_context = context;
 }
 
 int64_t swap_publish(struct swap *swap, struct route_table *table, uint64_t revision,
@@ -115,8 +117,8 @@ int64_t swap_publish(struct swap *swap, struct route_table *table, uint64_t revi
     else
         swap->oldest = version;
     atomic_store_explicit(&swap->newest, version, memory_order_release);
-    for (unsigned loop = 0; loop < swap->loop_count && swap->handler.wake; loop++)
-        swap->handler.wake(swap->handler.wake_context, loop);
+    for (unsigned loop = 0; loop < swap->loop_count && swap->wake; loop++)
+        swap->wake(swap->wake_context, loop);
     return (int64_t)version->number;
 }
 
@@ -186,8 +188,8 @@ bool swap_adopt(struct swap *swap, unsigned loop, struct swap_view *view)
     if (!version || version->number == view->number)
         return false;
     atomic_store_explicit(&swap->loops[loop].adopted, version->number, memory_order_release);
-    if (swap->handler.adopted)
-        swap->handler.adopted(swap->handler.adopted_context);
+    if (swap->adopted)
+        swap->adopted(swap->adopted_context);
     *view = (struct swap_view){version->table, version->number, version->revision};
     return true;
 }

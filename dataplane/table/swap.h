@@ -25,20 +25,13 @@ struct swap;
 
 enum { SWAP_LOOPS_MAX = 256 };
 
-/* wake(context, loop): called on the table thread to make the loop call swap_adopt soon;
- * adopted(context): called on a loop's thread after it adopted, to wake the table thread. */
-struct swap_handler {
-    void (*wake)(void *context, unsigned loop);
-    void (*adopted)(void *context);
-    void *wake_context, *adopted_context;
-};
-
 struct swap *swap_new(unsigned loops);
 /* After every thread has stopped using it. Frees all tables and Routes left. */
 void swap_free(struct swap *swap);
-/* While no thread uses it. Functions that are NULL leave what an earlier call set, since the loops
- * know how to be woken and the table thread knows how to be told. */
-void swap_handle(struct swap *swap, const struct swap_handler *handler);
+/* Both while no thread uses it; NULL: nobody is told. wake: on the table thread, makes the loop
+ * call swap_adopt soon. adopted: on a loop's thread after it adopted, wakes the table thread. */
+void swap_on_wake(struct swap *swap, void (*wake)(void *context, unsigned loop), void *context);
+void swap_on_adopted(struct swap *swap, void (*adopted)(void *context), void *context);
 
 /* ---- table thread ---- */
 

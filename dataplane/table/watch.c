@@ -634,12 +634,6 @@ static void on_adopted(void *context)
     feed_wake(context);
 }
 
-/* A loop that never ran does what it was woken for when it is freed, which is after the end. */
-static void on_adopted_late(void *context)
-{
-    (void)context;
-}
-
 static const char *copy(struct watch *watch, size_t index, const char *text)
 {
     if (text)
@@ -702,8 +696,7 @@ int watch_start(const struct watch_options *options, struct swap *swap, struct w
     result = feed_new(&feed_options, &feed_handler, &watch->feed, ret_error, error_size);
     if (result)
         goto fail;
-    swap_handle(swap,
-                &(struct swap_handler){.adopted = on_adopted, .adopted_context = watch->feed});
+    swap_on_adopted(swap, on_adopted, watch->feed);
     result = -pthread_create(&watch->thread, NULL, run, watch);
     if (result) {
         snprintf(ret_error, error_size, "no thread: %s", strerror(-result));
@@ -721,7 +714,8 @@ void watch_stop(struct watch *watch)
     atomic_store(&watch->stopping, true);
     feed_wake(watch->feed);
     pthread_join(watch->thread, NULL);
-    swap_handle(watch->swap, &(struct swap_handler){.adopted = on_adopted_late});
+    /* A loop that never ran does what it was woken for when it is freed, which is later. */
+    swap_on_adopted(watch->swap, NULL, NULL);
     watch_free(watch);
 }
 

@@ -60,12 +60,6 @@ static inline uint64_t word_letters(uint64_t word)
     return word_within(word | EACH(0x20), 'a', 'z');
 }
 
-/* The highest bit of each byte that may stand in a name. */
-static inline uint64_t word_name(uint64_t word)
-{
-    return word_letters(word) | word_within(word, '0', '9') | word_within(word, '-', '-');
-}
-
 #define IS(literal) (memcmp(lower, literal, sizeof(literal) - 1) == 0)
 
 /* Whole families of names. */
@@ -208,11 +202,11 @@ unsigned http_field_classify(struct str name, uint32_t *ret_hash)
 
     for (size_t at = 0; at < name.len; at += sizeof(uint64_t)) {
         size_t left = name.len - at;
-        uint64_t word = word_load(name, at);
+        uint64_t word = word_load(name, at), letters = word_letters(word);
         uint64_t ends = left < sizeof(word) ? EACH(0x80) >> 8 * (sizeof(word) - left) : EACH(0x80);
 
-        bad |= ends & ~word_name(word);
-        word |= word_letters(word) >> 2; /* 0x20 makes them lower case */
+        bad |= ends & ~(letters | word_within(word, '0', '9') | word_within(word, '-', '-'));
+        word |= letters >> 2; /* 0x20 makes them lower case */
         if (at < sizeof(lower))
             memcpy(lower + at, &word, sizeof(word));
         hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15); /* 2^64 / golden ratio */
@@ -268,23 +262,11 @@ const struct http_field_name *http_field_names_find(struct http_field_names *nam
     return entry;
 }
 
-/* The highest bit of some byte is set unless all are 0x20-0x7E. A borrow may accuse a wrong byte,
- * but it comes from a guilty one before that: the first one accused is guilty. */
+/* The highest bit of some byte is set unless all are 0x20-0x7E. A borrow may accuse the wrong byte,
+ * but it only comes from a byte that is guilty. */
 static inline uint64_t word_odd(uint64_t word)
 {
-    return (word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1))) & EACH(0x80);
-}
-
-/* Of a word of which left bytes are a text's, with spaces behind them. */
-static inline uint64_t word_pad(uint64_t word, size_t left)
-{
-    return left < sizeof(word) ? word | EACH(0x20) << 8 * left : word;
-}
-
-/* The index of the first byte that is not 0. */
-static inline size_t first_byte(uint64_t word)
-{
-    return (size_t)__builtin_ctzll(word) / 8;
+    return word | (word - EACH(0x20)) | ((word ^ EACH(0x7F)) - EACH(1));
 }
 
 typedef signed char vector __attribute__((vector_size(16)));
@@ -303,26 +285,24 @@ static inline vector vector_odd(vector bytes)
     return (bytes < 0x20) | (bytes == 0x7F); /* from 0x80 on they are negative */
 }
 
-struct halves {
-    uint64_t low, high;
-};
-
-static inline struct halves vector_halves(vector bytes)
+/* The same where a byte may not stand in a name. */
+static inline vector vector_odd_name(vector bytes)
 {
-    struct halves halves;
+    vector lower = bytes | 0x20;
 
-    memcpy(&halves, &bytes, sizeof(halves));
-    return halves;
+    return ~(((lower >= 'a') & (lower <= 'z')) | ((bytes >= '0') & (bytes <= '9')) |
+             (bytes == '-'));
 }
 
 /* The index of the first byte that is not 0; 16: none. */
 static inline size_t vector_first(vector bytes)
 {
-    struct halves halves = vector_halves(bytes);
+    uint64_t halves[2];
 
-    if (halves.low)
-        return first_byte(halves.low);
-    return sizeof(halves.low) + (halves.high ? first_byte(halves.high) : sizeof(halves.high));
+    memcpy(halves, &bytes, sizeof(halves));
+    if (halves[0])
+        return (size_t)__builtin_ctzll(halves[0]) / 8;
+    return halves[1] ? 8 + (size_t)__builtin_ctzll(halves[1]) / 8 : sizeof(bytes);
 }
 
 static inline vector vector_copy(char *to, const char *from)
@@ -340,7 +320,7 @@ static bool put_long(char *to, struct str value)
 
     for (size_t at = 0; at + 16 < value.len; at += 16)
         odd |= vector_odd(vector_copy(to + at, value.ptr + at));
-    return (vector_halves(odd).low | vector_halves(odd).high) == 0;
+    return vector_first(odd) == sizeof(odd);
 }
 
 char *http_field_put_value(char *to, struct str value, bool *ret_plain)
@@ -353,58 +333,40 @@ char *http_field_put_value(char *to, struct str value, bool *ret_plain)
     }
     for (size_t at = 0; at < value.len; at += sizeof(uint64_t)) {
         uint64_t word = word_load(value, at);
+        size_t left = value.len - at;
 
         memcpy(to + at, &word, sizeof(word));
-        odd |= word_odd(word_pad(word, value.len - at));
+        odd |= word_odd(left < sizeof(word) ? word | EACH(0x20) << 8 * left : word);
     }
-    *ret_plain &= odd == 0;
+    *ret_plain &= (odd & EACH(0x80)) == 0;
     return to + value.len;
+}
+
+/* How many bytes a text begins with that odd does not object to. It does to 0. */
+static inline __attribute__((always_inline)) size_t count(struct str text, vector (*odd)(vector))
+{
+    char tail[sizeof(vector)] = {0};
+    size_t at = 0;
+
+    for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
+        size_t first = vector_first(odd(vector_load(text.ptr + at)));
+
+        if (first < sizeof(vector))
+            return at + first;
+    }
+    if (at < text.len)
+        memcpy(tail, text.ptr + at, text.len - at);
+    return at + vector_first(odd(vector_load(tail)));
 }
 
 size_t http_field_count_ascii(struct str text)
 {
-    size_t at = 0;
-
-    for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
-        size_t first = vector_first(vector_odd(vector_load(text.ptr + at)));
-
-        if (first < sizeof(vector))
-            return at + first;
-    }
-    for (; at < text.len; at += sizeof(uint64_t)) {
-        uint64_t odd = word_odd(word_pad(word_load(text, at), text.len - at));
-
-        if (odd)
-            return at + first_byte(odd);
-    }
-    return text.len;
-}
-
-/* Those of the result that are 0 stand where a byte may not stand in a name. */
-static inline vector vector_name(vector bytes)
-{
-    vector lower = bytes | 0x20;
-
-    return ((lower >= 'a') & (lower <= 'z')) | ((bytes >= '0') & (bytes <= '9')) | (bytes == '-');
+    return count(text, vector_odd);
 }
 
 size_t http_field_count_name(struct str text)
 {
-    size_t at = 0;
-
-    for (; text.len - at >= sizeof(vector); at += sizeof(vector)) {
-        size_t first = vector_first(~vector_name(vector_load(text.ptr + at)));
-
-        if (first < sizeof(vector))
-            return at + first;
-    }
-    for (; at < text.len; at += sizeof(uint64_t)) {
-        uint64_t odd = ~word_name(word_load(text, at)) & EACH(0x80);
-
-        if (odd)
-            return at + first_byte(odd);
-    }
-    return text.len;
+    return count(text, vector_odd_name);
 }
 
 enum http_field_value http_field_judge(struct str value)

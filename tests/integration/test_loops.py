@@ -1,10 +1,11 @@
 """What a gateway's loops owe each other."""
 
-import socket
+from http.client import HTTPConnection
 
 import pytest
+import yaml
 
-from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, stop_all
+from harness import BUILD, PATIENCE_S, Controller, Gateway, NatsServer, Worker, eventually, route, stop_all
 
 SHIM = BUILD / "tests" / "liblate_wake.so"
 CONNECTIONS = 8  # on both loops, but once in 128 times
@@ -13,35 +14,15 @@ ROUNDS = 20
 pytestmark = pytest.mark.skipif(not SHIM.exists(), reason="a sanitizer's library must be the first that is loaded")
 
 
-class Client:
-    def __init__(self, gateway):
-        host, port = gateway.address.split(":")
-        self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
-        self.answers = self.socket.makefile("rb")
-
-    def ask(self, path):
-        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: any.test\r\n\r\n".encode())
-
-    def read_status(self):
-        status, length = int(self.answers.readline().split()[1]), 0
-        while (line := self.answers.readline()) != b"\r\n":
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        self.answers.read(length)
-        return status
-
-    def close(self):
-        self.answers.close()
-        self.socket.close()
-
-
 def write_route(folder, number):
-    hidden = folder / ".next"
-    hidden.write_text(
-        f"apiVersion: metropolis.dev/v1alpha1\nkind: Route\nmetadata: {{name: r{number}, namespace: test}}\n"
-        f"spec: {{rules: [{{matches: [{{path: {{type: Exact, value: /r{number}}}}}], backends: [{{subject: here}}]}}]}}\n"
-    )
-    hidden.rename(folder / f"r{number}.yaml")
+    made = route(f"r{number}", f"/r{number}", "here")
+    (folder / f"r{number}.yaml").write_text(yaml.safe_dump(made))
+
+
+def read_status(client):
+    response = client.getresponse()
+    response.read()
+    return response.status
 
 
 @pytest.fixture
@@ -65,18 +46,18 @@ def site(tmp_path):
 
 
 def test_who_was_served_by_a_new_route_is_refused_by_no_other_loop(site):
-    clients = [Client(site.gateway) for _ in range(CONNECTIONS)]
+    clients = [HTTPConnection(site.gateway.address, timeout=PATIENCE_S) for _ in range(CONNECTIONS)]
     for number in range(1, ROUNDS + 1):
         first, *others = clients[number % CONNECTIONS:] + clients[:number % CONNECTIONS]
         write_route(site.routes, number)
 
         def is_served():
-            first.ask(f"/r{number}")
-            return first.read_status() == 200
+            first.request("GET", f"/r{number}")
+            return read_status(first) == 200
 
         eventually(is_served, every_s=0)
         for other in others:
-            other.ask(f"/r{number}")
-        assert [other.read_status() for other in others] == [200] * len(others)
+            other.request("GET", f"/r{number}")
+        assert [read_status(other) for other in others] == [200] * len(others)
     for client in clients:
         client.close()

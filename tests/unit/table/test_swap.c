@@ -86,8 +86,8 @@ static void a_route_goes_when_every_loop_is_past_it(void **state)
     assert_int_equal(freed_count, 0); /* both still read version 1 */
     assert_true(swap_adopt(swap, 0, &views[0]));
     swap_report(swap, 0, 2);
-    assert_true(
-        swap_adopt(swap, 1, &views[1])); /* but an exchange of loop 1 began under version 1 */
+    /* But an exchange of loop 1 began under version 1. */
+    assert_true(swap_adopt(swap, 1, &views[1]));
     assert_int_equal(swap_applied(swap, NULL), 20);
     swap_collect(swap, on_freed, NULL);
     assert_int_equal(freed_count, 0);
@@ -118,8 +118,8 @@ static void handlers_set_apart_are_both_called(void **state)
     struct swap *swap = swap_new(3);
 
     (void)state;
-    swap_handle(swap, &(struct swap_handler){.wake = wake, .wake_context = woken});
-    swap_handle(swap, &(struct swap_handler){.adopted = on_adopted, .adopted_context = &adopted});
+    swap_on_wake(swap, wake, woken);
+    swap_on_adopted(swap, on_adopted, &adopted);
     swap_publish(swap, route_table_new(), 1, NULL, 0);
     for (unsigned loop = 0; loop < 3; loop++) {
         struct swap_view view = {0};

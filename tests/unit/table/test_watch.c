@@ -221,7 +221,7 @@ static void start_gateway_with(struct fixture *fixture, const struct watch_optio
 
     fixture->swap = swap_new(LOOPS);
     assert_non_null(fixture->swap);
-    swap_handle(fixture->swap, &(struct swap_handler){.wake = wake, .wake_context = fixture});
+    swap_on_wake(fixture->swap, wake, fixture);
     for (unsigned i = 0; i < LOOPS; i++) {
         struct loop *loop = &fixture->loops[i];
 
